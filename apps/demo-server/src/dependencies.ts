@@ -1,0 +1,87 @@
+import { ConcurrencyLimiter, RateLimiter } from '@x/backpressure';
+import { CircuitBreaker } from '@x/breaker';
+import { Cache } from '@x/cache';
+import { RedisTier } from '@x/cache/redis';
+import { createLoaders, DataLoader } from '@x/dataloader';
+import { Metrics } from '@x/metrics';
+import { HttpPool } from '@x/pools/http';
+import { PostgresPool } from '@x/pools/postgres';
+import { WorkerPool } from '@x/pools/workers';
+import { Redis } from 'ioredis';
+import type { Config } from './config.ts';
+import type { Logger } from './logger.ts';
+import { USER_DETAILS_QUERY } from './tools/get-user-details.ts';
+
+/** Where the server's dependencies are. */
+export interface Addresses {
+  databaseUrl: string;
+  redisUrl: string;
+  upstreamUrl: string;
+}
+
+/** Everything that lives as long as the process: made once, shared by all requests. */
+export type Dependencies = ReturnType<typeof createDependencies>;
+
+// Calls of one burst arrive over HTTP as requests of their own, a few hundred microseconds apart.
+const BATCH_WINDOW_MS = 3;
+// Below --tool-timeout, so that a dependency that hangs is the dependency's failure, and its circuit hears of it.
+const DEPENDENCY_TIMEOUT_MS = 10_000;
+
+// biome-ignore lint/nursery/useExplicitType: the type of this function is what `Dependencies` is made from
+export function createDependencies(config: Config, addresses: Addresses, logger: Logger) {
+  const dependencyTimeoutMs = Math.min(DEPENDENCY_TIMEOUT_MS, Math.ceil(config.toolTimeout * 0.8));
+  const webOrigins = [new URL(addresses.upstreamUrl).origin, ...config.fetchOrigins];
+
+  const postgres = new PostgresPool({
+    connectionString: addresses.databaseUrl,
+    minSize: config.poolMin,
+    maxSize: config.poolMax,
+    acquireTimeoutMs: dependencyTimeoutMs,
+    commandTimeoutMs: dependencyTimeoutMs,
+  });
+  const redis = new Redis(addresses.redisUrl, { lazyConnect: true, maxRetriesPerRequest: 1, enableOfflineQueue: false });
+  // The cache goes on without Redis; what is wrong with the connection is still of interest.
+  redis.on('error', (error) => logger.warn({ err: error }, 'redis'));
+  const cache = new Cache({
+    name: 'results',
+    maxEntries: config.cacheEntries,
+    remote: new RedisTier({ client: redis, prefix: 'mcp-demo:' }),
+  });
+
+  const http = new HttpPool({ timeoutMs: dependencyTimeoutMs });
+  const web = new HttpPool({ maxResponseBytes: 1_048_576, maxRedirects: 5, egress: { allowOrigins: webOrigins } });
+  const workers = new WorkerPool({ filename: new URL('./statistics.worker.js', import.meta.url), maxThreads: config.workerThreads, maxQueue: 64 });
+
+  const loaders = createLoaders(() => ({
+    userDetails: new DataLoader<string, Record<string, unknown>>(
+      async (ids, { signal }) => {
+        const rows = await postgres.fetch<{ id: string }>(USER_DETAILS_QUERY, [ids], { signal });
+        return new Map(rows.map((row) => [row.id, row]));
+      },
+      { name: 'userDetails', schedule: { windowMs: BATCH_WINDOW_MS }, maxBatchSize: 200 },
+    ),
+  }));
+
+  const breaker = (name: string) => new CircuitBreaker({ name, failureThreshold: config.breakerThreshold, recoveryTimeoutMs: config.breakerRecovery });
+  const breakers = { postgres: breaker('postgres'), upstream: breaker('upstream') };
+
+  // What one dependency can take at once; waiting calls are bounded by the admission limiter in front of all of them.
+  const limiter = (limit: number) => new ConcurrencyLimiter({ limit, maxQueue: config.maxConcurrency + config.maxQueue });
+  const limiters = { postgres: limiter(config.poolMax * 2), upstream: limiter(100), web: limiter(20), cpu: limiter(config.workerThreads * 2) };
+  const admission = new ConcurrencyLimiter({ limit: config.maxConcurrency, maxQueue: config.maxQueue, queueTimeoutMs: config.queueTimeout });
+  const rateLimiter = new RateLimiter({ limit: config.rateLimit, intervalMs: 1_000, burst: config.rateLimit });
+
+  const metrics = new Metrics();
+  metrics.observe('limiter', 'admission', admission, { admission: true });
+  for (const [name, thing] of Object.entries(limiters)) metrics.observe('limiter', name, thing);
+  for (const [name, thing] of Object.entries(breakers)) metrics.observe('breaker', name, thing);
+  metrics.observe('cache', 'results', cache);
+  metrics.observe('rate-limiter', 'callers', rateLimiter);
+  metrics.observe('loader', 'userDetails', loaders.userDetails);
+  metrics.observe('pool', 'postgres', postgres);
+  metrics.observe('http', 'upstream', http);
+  metrics.observe('http', 'web', web);
+  metrics.observe('workers', 'statistics', workers);
+
+  return { config, logger, upstreamUrl: addresses.upstreamUrl, postgres, redis, cache, http, web, webOrigins, workers, loaders, breakers, limiters, admission, rateLimiter, metrics };
+}

@@ -1,0 +1,62 @@
+import { type RequestListener, STATUS_CODES } from 'node:http';
+import { withAdmission } from '@x/backpressure/http';
+import express, { type ErrorRequestHandler } from 'express';
+import type { Dependencies } from './dependencies.ts';
+import { checkBearerToken, checkHostAndOrigin, refuse } from './http-guards.ts';
+import { mcpEndpoint } from './mcp-endpoint.ts';
+import { createMcpServer } from './mcp-server.ts';
+import type { Tool } from './tools/tool.ts';
+
+/** Never shed: what watches the server must be answered just when it is overloaded. */
+const EXEMPT = /^\/(metrics|healthz|readyz)(\?|$)/;
+const READY_TIMEOUT_MS = 2_000;
+
+/** The HTTP side of the server: admission in front, then the guards, then the routes. */
+export function createHttpApp(dependencies: Dependencies, tools: readonly Tool[], isDraining: () => boolean): RequestListener {
+  const { config, admission, metrics, logger } = dependencies;
+  const app = express().disable('x-powered-by');
+  app.use(checkHostAndOrigin({ allowedHosts: [config.host, ...config.allowedHosts], allowedOrigins: config.allowedOrigins }));
+
+  app.get('/healthz', (_request, response) => void response.json({ status: 'ok' }));
+  app.get('/readyz', async (_request, response) => {
+    const checks = await readiness(dependencies, isDraining());
+    response.status(Object.values(checks).every(Boolean) ? 200 : 503).json(checks);
+  });
+  const guards = config.token === undefined ? [] : [checkBearerToken(config.token)];
+  app.get('/metrics', guards, metrics.handler);
+  app.post('/mcp', guards, express.json({ limit: config.maxBody }), mcpEndpoint(() => createMcpServer(tools)));
+  app.all('/mcp', (_request, response) => {
+    response.setHeader('Allow', 'POST');
+    refuse(response, 405, 'This server keeps no sessions and no streams: send POST.');
+  });
+  app.use((_request, response) => refuse(response, 404, 'There is nothing here. MCP is at POST /mcp.'));
+
+  const onError: ErrorRequestHandler = (error, _request, response, _next) => {
+    // Parsers say with a 4xx `status` what was wrong with the request; anything else is this server's fault and nobody's business.
+    const status = error.status >= 400 && error.status < 500 ? error.status : 500;
+    if (status === 500) logger.error({ err: error }, 'an HTTP request failed unexpectedly');
+    if (response.headersSent) return void response.destroy();
+    refuse(response, status, error.type === 'entity.too.large' ? `The body may have at most ${config.maxBody} bytes.` : (STATUS_CODES[status] ?? ''));
+  };
+  app.use(onError);
+
+  return withAdmission(app, { limiter: admission, exempt: (request) => EXEMPT.test(request.url ?? '') });
+}
+
+/** Whether calls can be served: which dependencies answer, and that the server is not on its way out. */
+async function readiness({ postgres, redis }: Dependencies, draining: boolean): Promise<Record<string, boolean>> {
+  const answers = (check: Promise<unknown>) => check.then(() => true, () => false);
+  const [database, cache] = await Promise.all([
+    answers(postgres.query('SELECT 1', [], { timeoutMs: READY_TIMEOUT_MS })),
+    answers(withTimeout(redis.ping(), READY_TIMEOUT_MS)),
+  ]);
+  return { postgres: database, redis: cache, accepting: !draining };
+}
+
+/** ioredis has no time-out for one command. */
+function withTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
