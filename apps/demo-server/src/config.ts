@@ -35,21 +35,21 @@ const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'
 
 /**
  * Reads flags and environment (a flag wins).
- * Prints help or what is wrong and exits, with code 0 for `--help` and 1 for a wrong value, unless `exitOverride` is set for tests.
+ * Prints help or what is wrong and exits, with code 0 for `--help` and 1 for a wrong value; given `print`, throws instead of exiting.
  */
-export function readConfig(argv: readonly string[], options: { exitOverride?: boolean } = {}): Config {
+export function readConfig(argv: readonly string[], options: { print?: (text: string) => void } = {}): Config {
   const command = new Command('demo-server')
     .description('The reference MCP server of @x: every pattern over real PostgreSQL and Redis.')
     .addOption(option('--stdio', 'speak MCP over stdin and stdout instead of HTTP').default(false))
     .addOption(option('--host <address>', 'address to listen on', 'HOST').default('127.0.0.1'))
     .addOption(option('--port <number>', 'port to listen on; 0 chooses a free one', 'PORT').argParser(integer(0, 65_535)).default(0))
-    .addOption(option('--token <secret>', 'bearer token that callers must send (better given as MCP_TOKEN: flags can be seen in process lists)', 'MCP_TOKEN').argParser(secret))
+    .addOption(option('--token <secret>', 'bearer token that callers must send (better given as MCP_TOKEN: flags can be seen in process lists)', 'MCP_TOKEN'))
     .addOption(option('--insecure', 'allow a host that is not loopback without a token').default(false))
     .addOption(option('--allowed-hosts <names>', 'host names, comma-separated, accepted in the Host header beside loopback names and --host', 'ALLOWED_HOSTS').argParser(list).default([]))
     .addOption(option('--allowed-origins <origins>', 'origins, comma-separated, accepted in the Origin header beside loopback ones', 'ALLOWED_ORIGINS').argParser(origins).default([]))
-    .addOption(option('--database-url <url>', 'PostgreSQL to use; without it one is started', 'DATABASE_URL').argParser(url('postgres:', 'postgresql:')))
-    .addOption(option('--redis-url <url>', 'Redis to use; without it one is started', 'REDIS_URL').argParser(url('redis:', 'rediss:')))
-    .addOption(option('--upstream-url <url>', 'upstream HTTP API to use; without it one is started', 'UPSTREAM_URL').argParser(url('http:', 'https:')))
+    .addOption(option('--database-url <url>', 'PostgreSQL to use; without it one is started', 'DATABASE_URL'))
+    .addOption(option('--redis-url <url>', 'Redis to use; without it one is started', 'REDIS_URL'))
+    .addOption(option('--upstream-url <url>', 'upstream HTTP API to use; without it one is started', 'UPSTREAM_URL'))
     .addOption(option('--fetch-origins <origins>', 'exact origins, comma-separated, that fetch_with_limit may reach beside the upstream API', 'FETCH_ORIGINS').argParser(origins).default([]))
     .addOption(option('--pool-min <n>', 'PostgreSQL connections kept open', 'POOL_MIN').argParser(integer(0, 1_000)).default(10))
     .addOption(option('--pool-max <n>', 'PostgreSQL connections at most', 'POOL_MAX').argParser(integer(1, 1_000)).default(20))
@@ -69,9 +69,17 @@ export function readConfig(argv: readonly string[], options: { exitOverride?: bo
     .addHelpText('after', '\nEach setting can also be given in the environment variable named beside it; a flag wins. Data goes to PostgreSQL schema "mcp_demo".')
     .allowExcessArguments(false)
     .showHelpAfterError('(run with --help for all settings)');
-  if (options.exitOverride) command.exitOverride().configureOutput({ writeErr() {}, writeOut() {} });
+  if (options.print) command.exitOverride().configureOutput({ writeErr: options.print, writeOut: options.print });
 
   const config = command.parse(argv, { from: 'user' }).opts<Config>();
+  // Not checked while parsing: commander repeats a refused value in its message, and these may have passwords in them.
+  if (config.token === '') config.token = undefined;
+  if (config.token !== undefined && !/^[\x21-\x7e]{16,4096}$/.test(config.token)) {
+    command.error('error: --token (MCP_TOKEN) must be 16 to 4096 visible ASCII characters');
+  }
+  config.databaseUrl = optionalUrl(command, '--database-url (DATABASE_URL)', config.databaseUrl, ['postgres:', 'postgresql:']);
+  config.redisUrl = optionalUrl(command, '--redis-url (REDIS_URL)', config.redisUrl, ['redis:', 'rediss:']);
+  config.upstreamUrl = optionalUrl(command, '--upstream-url (UPSTREAM_URL)', config.upstreamUrl, ['http:', 'https:']);
   if (config.poolMin > config.poolMax) {
     command.error(`error: --pool-min must be at most --pool-max (${config.poolMax}), got ${config.poolMin}`);
   }
@@ -96,12 +104,6 @@ function integer(min: number, max: number): (value: string) => number {
   };
 }
 
-function secret(value: string): string {
-  // The message must not show the value: it may be a token with a typing error in it.
-  if (!/^[\x21-\x7e]{16,4096}$/.test(value)) throw new InvalidArgumentError('Expected 16 to 4096 visible ASCII characters.');
-  return value;
-}
-
 function list(value: string): string[] {
   return value
     .split(',')
@@ -119,11 +121,11 @@ function origins(value: string): string[] {
   });
 }
 
-function url(...protocols: string[]): (value: string) => string {
-  return (value) => {
-    if (!URL.canParse(value) || !protocols.includes(new URL(value).protocol)) {
-      throw new InvalidArgumentError(`Expected a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}.`);
-    }
-    return value;
-  };
+/** An empty variable counts as absent: that is what `DATABASE_URL= command` and compose files mean. */
+function optionalUrl(command: Command, name: string, value: string | undefined, protocols: string[]): string | undefined {
+  if (value === undefined || value === '') return undefined;
+  if (!URL.canParse(value) || !protocols.includes(new URL(value).protocol)) {
+    command.error(`error: ${name} must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`);
+  }
+  return value;
 }
