@@ -1,0 +1,283 @@
+// Runs one local server for a parent process and outlives it: whatever happens to the parent, the server's processes
+// and its folder are gone soon after. Plain JavaScript beside src/, so that the same file serves src and dist.
+//
+// The parent talks over IPC. `{ id, command, ...input }` is answered by `{ id, result }` or `{ id, error }`;
+// `{ event: 'exit', code, signal }` tells that the server has ended. When the channel closes, everything is removed.
+import { execFileSync, spawn } from 'node:child_process';
+import { chownSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+
+const STOP_GRACE_MS = 3_000;
+const KILL_GRACE_MS = 10_000;
+const BURIAL_MS = 500;
+
+process.umask(0o077);
+
+/** Every process started here that has not ended yet: pid → promise of its end. */
+const running = new Map();
+let folder;
+let server;
+let closing;
+
+const commands = { open, run, start, kill, pause, resume, stop, log, close };
+
+process.on('message', async ({ id, command, ...input }) => {
+  try {
+    reply({ id, result: await commands[command](input) });
+  } catch (error) {
+    reply({ id, error: error instanceof Error ? error.message : String(error) });
+  }
+  if (command === 'close') process.exit(0);
+});
+process.on('disconnect', closeAndExit);
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, closeAndExit);
+process.on('uncaughtException', closeAndExit);
+if (!process.connected) closeAndExit();
+
+function open({ root, prefix, owner }) {
+  folder = mkdtempSync(join(root, prefix));
+  if (owner) chownSync(folder, owner.uid, owner.gid);
+  return folder;
+}
+
+/** A short-lived program, to its end. */
+async function run({ file, args, owner, env }) {
+  const child = launch({ file, args, owner, env, logFile: 'run.log' });
+  const { code, signal, error } = await running.get(child);
+  return { code, signal, output: error ?? tail('run.log') };
+}
+
+async function start({ file, args, owner, env, stopSignal, lockFile }) {
+  if (server && running.has(server.child)) throw new Error('the server is running');
+  server = { paused: false, stopSignal, lockFile };
+  const child = launch({ file, args, owner, env, logFile: 'server.log' });
+  server.child = child;
+  const ended = running.get(child);
+  ended.then(({ code, signal, error }) => notify({ event: 'exit', code, signal, error }));
+  if (child.pid === undefined) throw new Error((await ended).error);
+}
+
+async function kill() {
+  await killAll();
+}
+
+async function pause() {
+  if (!serverRuns()) throw new Error('the server is not running');
+  server.paused = true;
+  // The main process first, so that it starts no others while they are being counted.
+  send(server.child.pid, 'SIGSTOP');
+  await until(
+    () => {
+      const awake = family().filter(({ state }) => !state.startsWith('T'));
+      for (const { pid } of awake) send(pid, 'SIGSTOP');
+      return awake.length === 0;
+    },
+    STOP_GRACE_MS,
+    'the server did not stop at SIGSTOP',
+  );
+}
+
+function resume() {
+  if (!serverRuns()) throw new Error('the server is not running');
+  wake();
+}
+
+async function stop({ signal }) {
+  if (serverRuns()) {
+    wake();
+    send(server.child.pid, signal);
+    await Promise.race([running.get(server.child), sleep(STOP_GRACE_MS)]);
+  }
+  await killAll();
+}
+
+function log() {
+  return tail('server.log');
+}
+
+function close() {
+  closing ??= (async () => {
+    try {
+      if (server) await stop({ signal: server.stopSignal });
+      else await killAll();
+    } finally {
+      // A server that was just killed may still have had a write under way.
+      if (folder) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+    }
+  })();
+  return closing;
+}
+
+function closeAndExit() {
+  close().then(
+    () => process.exit(0),
+    () => process.exit(1),
+  );
+}
+
+function launch({ file, args, owner, env, logFile }) {
+  if (closing) throw new Error('the guardian is closing');
+  const logFd = openSync(join(folder, logFile), 'w', 0o600);
+  // A group of its own, so that it can be signalled together with what it forks. Its stdin ends when the guardian does.
+  const child = spawn(file, args, { ...owner, env, cwd: folder, detached: true, stdio: ['pipe', logFd, logFd] });
+  closeSync(logFd);
+  child.stdin?.on('error', () => {});
+  running.set(
+    child,
+    new Promise((resolve) => {
+      const ended = (outcome) => {
+        running.delete(child);
+        resolve(outcome);
+      };
+      child.once(
+        'error',
+        (error) => child.pid === undefined && ended({ code: null, signal: null, error: error.message }),
+      );
+      child.once('exit', (code, signal) => ended({ code, signal }));
+    }),
+  );
+  return child;
+}
+
+async function killAll() {
+  const memoryKey = sharedMemoryKey();
+  // Stopped first: a process that cannot run cannot fork, so none is missed.
+  for (const child of running.keys()) send(child.pid, 'SIGSTOP');
+  if (server?.lockFile && serverRuns()) await killChildrenFirst();
+  await until(
+    () => {
+      const alive = family();
+      for (const child of running.keys()) send(-child.pid, 'SIGKILL');
+      for (const { pid } of alive) send(pid, 'SIGKILL');
+      return alive.length === 0 && running.size === 0;
+    },
+    KILL_GRACE_MS,
+    'the server did not end at SIGKILL',
+  );
+  if (memoryKey === undefined) return;
+  // PostgreSQL removes these itself at its next start; but there may be none, and the process id in the lock file may
+  // by then belong to somebody else, which would make it refuse to start.
+  rmSync(join(folder, server.lockFile), { force: true });
+  try {
+    execFileSync('ipcrm', ['-M', memoryKey], { stdio: 'ignore' });
+  } catch {
+    // Already gone, or a system without ipcrm: a few bytes stay.
+  }
+}
+
+/**
+ * Kills PostgreSQL's processes, and lets their parent bury them before it goes: in a container whose process 1 is no
+ * init, orphans stay as zombies. SIGQUIT makes that parent leave without a checkpoint, so the data are as after a crash.
+ */
+async function killChildrenFirst() {
+  const { pid: main } = server.child;
+  const killed = () => {
+    const children = family().filter(({ pid }) => pid !== main);
+    for (const { pid } of children) send(pid, 'SIGKILL');
+    return children.length === 0;
+  };
+  await until(killed, KILL_GRACE_MS, 'the server did not end at SIGKILL');
+  send(main, 'SIGQUIT');
+  send(main, 'SIGCONT');
+  await Promise.race([running.get(server.child), sleep(BURIAL_MS)]);
+}
+
+/** The System V key that a PostgreSQL which has not shut down by itself leaves behind (line 7 of its lock file). */
+function sharedMemoryKey() {
+  if (!server?.lockFile) return undefined;
+  try {
+    const key = readFileSync(join(folder, server.lockFile), 'utf8').split('\n')[6]?.trim().split(/\s+/)[0];
+    return key || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function serverRuns() {
+  return server !== undefined && running.has(server.child);
+}
+
+function wake() {
+  if (!server.paused) return;
+  server.paused = false;
+  for (const { pid } of family()) send(pid, 'SIGCONT');
+}
+
+/**
+ * All living processes of the server: what was started here and its descendants, also PostgreSQL's processes that have
+ * lost their parent. Those have left the process group (each calls setsid), but carry the cluster's name as title.
+ */
+function family() {
+  if (!folder) return [];
+  const title = `postgres: ${basename(folder)}:`;
+  const processes = process.platform === 'linux' ? processesFromProc() : processesFromPs();
+  const members = new Set([...running.keys()].map((child) => child.pid));
+  for (const { pid, command } of processes) if (command.startsWith(title)) members.add(pid);
+  for (let size = -1; size !== members.size; ) {
+    size = members.size;
+    for (const { pid, parent } of processes) if (members.has(parent)) members.add(pid);
+  }
+  return processes.filter(({ pid, state }) => members.has(pid) && !state.startsWith('Z') && !state.startsWith('X'));
+}
+
+function processesFromProc() {
+  const processes = [];
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
+      // The second field is the program's name in parentheses, and may itself hold spaces and parentheses.
+      const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      const command = readFileSync(`/proc/${name}/cmdline`, 'latin1').replaceAll('\0', ' ');
+      processes.push({ pid: Number(name), parent: Number(parent), state, command });
+    } catch {
+      // Ended while being read.
+    }
+  }
+  return processes;
+}
+
+function processesFromPs() {
+  const lines = execFileSync('ps', ['-axo', 'pid=,ppid=,state=,command='], { encoding: 'utf8' }).split('\n');
+  return lines.flatMap((line) => {
+    const [, pid, parent, state, command] = /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(.*)$/.exec(line) ?? [];
+    return pid === undefined ? [] : [{ pid: Number(pid), parent: Number(parent), state, command }];
+  });
+}
+
+function tail(name) {
+  try {
+    return readFileSync(join(folder, name), 'utf8').slice(-4_000);
+  } catch {
+    return '';
+  }
+}
+
+function send(pid, signal) {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // Already gone.
+  }
+}
+
+async function until(done, timeoutMs, failure) {
+  const deadline = performance.now() + timeoutMs;
+  while (!done()) {
+    if (performance.now() > deadline) throw new Error(failure);
+    await sleep(10);
+  }
+}
+
+function sleep(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function reply(message) {
+  notify(message);
+}
+
+function notify(message) {
+  // The parent may be gone already; the error then arrives here instead of as an event.
+  if (process.connected) process.send(message, () => {});
+}

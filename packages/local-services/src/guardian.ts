@@ -1,0 +1,165 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { LocalServiceError } from './errors.ts';
+
+/** Whom a program runs as. */
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+export interface Program {
+  file: string;
+  args: string[];
+  owner?: Owner | undefined;
+  env?: Record<string, string | undefined> | undefined;
+}
+
+export interface ServerProgram extends Program {
+  /** Ends the server in order, but at once. */
+  stopSignal: NodeJS.Signals;
+  /** PostgreSQL's postmaster.pid, relative to the folder. */
+  lockFile?: string | undefined;
+}
+
+export interface Outcome {
+  code: number | null;
+  signal: string | null;
+  output: string;
+}
+
+interface Message {
+  id?: number;
+  result?: unknown;
+  error?: string;
+  event?: 'exit';
+}
+
+interface Waiter {
+  resolve(result: never): void;
+  reject(error: Error): void;
+}
+
+/**
+ * This side of `guardian.mjs`: the process that runs a server for us, and that removes server and folder when told or
+ * when we are gone. It keeps our event loop alive only while an answer is awaited.
+ */
+export class Guardian {
+  #folder = '';
+  #serverRuns = false;
+  readonly #child: ChildProcess;
+  readonly #waiters: Map<number, Waiter> = new Map();
+  #nextId = 0;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    child.on('message', (message: Message) => this.#receive(message));
+    child.once('error', (error) => this.#gone(error));
+    child.once('exit', () => this.#gone());
+    child.unref();
+    child.channel?.unref();
+  }
+
+  /** Starts the guardian, which makes a folder for the server below `root`. */
+  static async open(root: string, prefix: string, owner?: Owner): Promise<Guardian> {
+    const { NODE_OPTIONS, NODE_V8_COVERAGE, ...env } = process.env;
+    const child = spawn(process.execPath, [fileURLToPath(new URL('../guardian.mjs', import.meta.url))], {
+      cwd: '/',
+      env,
+      // A session of its own, which Ctrl-C in our terminal does not reach, and neither our stdout nor our stderr.
+      detached: true,
+      stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    });
+    const guardian = new Guardian(child);
+    guardian.#folder = await guardian.#ask('open', { root, prefix, owner });
+    return guardian;
+  }
+
+  /** The server's own folder, for its owner only. */
+  get folder(): string {
+    return this.#folder;
+  }
+
+  get serverRuns(): boolean {
+    return this.#serverRuns;
+  }
+
+  /** Runs a program to its end. */
+  run(program: Program): Promise<Outcome> {
+    return this.#ask('run', { ...program });
+  }
+
+  /** Starts the server. It may end at once: look at `serverRuns`. */
+  async start(program: ServerProgram): Promise<void> {
+    this.#serverRuns = true;
+    try {
+      await this.#ask('start', { ...program });
+    } catch (error) {
+      this.#serverRuns = false;
+      throw error;
+    }
+  }
+
+  kill(): Promise<void> {
+    return this.#ask('kill');
+  }
+
+  pause(): Promise<void> {
+    return this.#ask('pause');
+  }
+
+  resume(): Promise<void> {
+    return this.#ask('resume');
+  }
+
+  stop(signal: NodeJS.Signals): Promise<void> {
+    return this.#ask('stop', { signal });
+  }
+
+  /** The last lines that the server has written. */
+  log(): Promise<string> {
+    return this.#ask('log');
+  }
+
+  /** Ends server and guardian, and removes the folder. */
+  async close(): Promise<void> {
+    if (!this.#child.connected) return;
+    await this.#ask('close');
+  }
+
+  #ask<T>(command: string, input: object = {}): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (!this.#child.connected) {
+        reject(new LocalServiceError('ERR_CLOSED', 'the process that watches over the server is gone'));
+        return;
+      }
+      const id = ++this.#nextId;
+      this.#waiters.set(id, { resolve, reject });
+      this.#child.channel?.ref();
+      this.#child.send({ id, command, ...input }, (error) => error && this.#settle(id)?.reject(error));
+    });
+  }
+
+  #receive({ id, event, result, error }: Message): void {
+    if (event === 'exit') this.#serverRuns = false;
+    if (id === undefined) return;
+    const waiter = this.#settle(id);
+    if (error === undefined) waiter?.resolve(result as never);
+    else waiter?.reject(new LocalServiceError('ERR_START_FAILED', error));
+  }
+
+  #settle(id: number): Waiter | undefined {
+    const waiter = this.#waiters.get(id);
+    this.#waiters.delete(id);
+    if (this.#waiters.size === 0) this.#child.channel?.unref();
+    return waiter;
+  }
+
+  #gone(cause?: Error): void {
+    this.#serverRuns = false;
+    for (const id of [...this.#waiters.keys()]) {
+      const message = 'the process that watches over the server has ended';
+      this.#settle(id)?.reject(new LocalServiceError('ERR_CLOSED', message, { cause }));
+    }
+  }
+}

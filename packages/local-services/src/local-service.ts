@@ -1,0 +1,23 @@
+/** A server on this machine that a test or the demo may hurt. */
+export interface LocalService extends AsyncDisposable {
+  /** How clients connect, with the password in it. Stays the same after `restart()`. */
+  readonly url: string;
+  /** The server was given by the environment: it cannot be killed, paused or restarted, and lives on after disposal. */
+  readonly external: boolean;
+  /** SIGKILL to all processes of the server; resolves when they are gone. Does nothing when it has ended already. */
+  kill(): Promise<void>;
+  /** SIGSTOP to all processes of the server: connections stay open, nobody answers. */
+  pause(): Promise<void>;
+  /** SIGCONT after `pause()`. */
+  resume(): Promise<void>;
+  /** Stops the server if it runs, starts it on the same port with the same password, and resolves when it answers. */
+  restart(): Promise<void>;
+}
+
+/** What both servers can be told at their start. */
+export interface StartOptions {
+  /** Use the server named by `DATABASE_URL` or `REDIS_URL` if it is set. `false`: always start one. Default `true`. */
+  external?: boolean | undefined;
+  /** How long the server may take to answer, also at `restart()`, in milliseconds. Default 60,000. */
+  startTimeoutMs?: number | undefined;
+}
