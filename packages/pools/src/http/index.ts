@@ -1,1 +1,5 @@
-export {};
+export type { Clock } from '../clock.ts';
+export { PoolError, type PoolErrorCode, type PoolErrorDetails } from '../errors.ts';
+export type { EgressPolicy, LookupAll } from './egress.ts';
+export { HttpPool, type HttpPoolOptions, type HttpPoolStats, type HttpRequestOptions } from './http-pool.ts';
+export type { HttpResponse } from './response.ts';

@@ -1,0 +1,263 @@
+import type { Readable, Writable } from 'node:stream';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { PoolError } from '../errors.ts';
+
+/** Where the bytes come from: to hold them back, to let them come, to give them up. */
+export interface BodySource {
+  pause(): void;
+  resume(): void;
+  abort(reason: unknown): void;
+}
+
+/** What is kept of a body that nobody reads yet, before the sender is held back. Most bodies fit: their connection is free at once. */
+const readAheadBytes = 65_536;
+
+/** A body on its way: inflated, counted, kept until somebody reads it, and given to one reader. */
+export class Body {
+  readonly #maxBytes: number;
+  readonly #source: BodySource;
+  readonly #onSettled: () => void;
+  readonly #decoder: Decoder | undefined;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  #state: 'waiting' | 'collecting' | 'streaming' | 'draining' = 'waiting';
+  #drained = 0;
+  #ended = false;
+  #failure: { error: unknown } | undefined;
+  #used = false;
+  #settle: (() => void) | undefined;
+  #stream: ReadableStreamDefaultController<Uint8Array> | undefined;
+
+  constructor(maxBytes: number, contentEncoding: string | undefined, source: BodySource, onSettled: () => void) {
+    this.#maxBytes = maxBytes;
+    this.#source = source;
+    this.#onSettled = onSettled;
+    this.#decoder =
+      contentEncoding === undefined
+        ? undefined
+        : Decoder.for(contentEncoding, {
+            data: (chunk) => this.#take(chunk),
+            end: () => this.#end(),
+            error: (error) =>
+              this.#giveUp(
+                new PoolError('ERR_INVALID_RESPONSE', 'The compressed body of the response is damaged', {
+                  cause: error,
+                }),
+              ),
+            hold: () => this.#source.pause(),
+            go: () => this.#source.resume(),
+          });
+  }
+
+  get used(): boolean {
+    return this.#used;
+  }
+
+  push(chunk: Buffer): void {
+    if (this.#failure !== undefined) return;
+    if (this.#state === 'draining') {
+      this.#drained += chunk.length;
+      if (this.#drained > readAheadBytes) this.discard();
+      return;
+    }
+    if (this.#decoder === undefined) this.#take(chunk);
+    else this.#decoder.write(chunk);
+  }
+
+  finish(): void {
+    if (this.#decoder === undefined || this.#state === 'draining') this.#end();
+    else this.#decoder.end();
+  }
+
+  fail(error: unknown): void {
+    if (this.#ended || this.#failure !== undefined) return;
+    this.#failure = { error };
+    this.#chunks = [];
+    this.#decoder?.destroy();
+    this.#settle?.();
+    try {
+      this.#stream?.error(error);
+    } catch {
+      // The reader has cancelled the stream: nobody is left to be told.
+    }
+    this.#onSettled();
+  }
+
+  async bytes(): Promise<Buffer> {
+    this.#use();
+    if (!this.#ended && this.#failure === undefined) {
+      this.#state = 'collecting';
+      this.#go();
+      await new Promise<void>((resolve) => {
+        this.#settle = resolve;
+      });
+    }
+    if (this.#failure !== undefined) throw this.#failure.error;
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    return chunks.length === 1 && chunks[0] !== undefined ? chunks[0] : Buffer.concat(chunks);
+  }
+
+  stream(): ReadableStream<Uint8Array> {
+    this.#use();
+    return new ReadableStream<Uint8Array>(
+      {
+        start: (controller) => {
+          if (this.#failure !== undefined) return controller.error(this.#failure.error);
+          for (const chunk of this.#chunks) controller.enqueue(chunk);
+          this.#chunks = [];
+          if (this.#ended) return controller.close();
+          this.#stream = controller;
+          this.#state = 'streaming';
+        },
+        pull: () => this.#go(),
+        cancel: (reason) => {
+          this.#stream = undefined;
+          this.discard(reason);
+        },
+      },
+      { highWaterMark: readAheadBytes, size: (chunk) => chunk.byteLength },
+    );
+  }
+
+  /** Nobody will read it. */
+  discard(reason?: unknown): void {
+    if (this.#ended || this.#failure !== undefined) return;
+    this.#giveUp(reason ?? new PoolError('ERR_BODY_USED', 'The body of the response was discarded'));
+  }
+
+  /** Nobody will read it, but what is left of it is let in, if it is little, so that the connection can be used again. */
+  drain(): void {
+    if (this.#ended || this.#failure !== undefined) return;
+    this.#state = 'draining';
+    this.#chunks = [];
+    this.#decoder?.destroy();
+    this.#source.resume();
+  }
+
+  #use(): void {
+    if (this.#used) throw new PoolError('ERR_BODY_USED', 'The body of the response has been read already');
+    this.#used = true;
+  }
+
+  #take(chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > this.#maxBytes) {
+      this.#giveUp(tooLarge(this.#maxBytes));
+      return;
+    }
+    if (this.#state === 'streaming') {
+      this.#stream?.enqueue(chunk);
+      if ((this.#stream?.desiredSize ?? 1) <= 0) this.#hold();
+      return;
+    }
+    this.#chunks.push(chunk);
+    if (this.#state === 'waiting' && this.#bytes > readAheadBytes) this.#hold();
+  }
+
+  #hold(): void {
+    if (this.#decoder === undefined) this.#source.pause();
+    else this.#decoder.pause();
+  }
+
+  #go(): void {
+    if (this.#decoder === undefined) this.#source.resume();
+    else this.#decoder.resume();
+  }
+
+  #end(): void {
+    if (this.#ended || this.#failure !== undefined) return;
+    this.#ended = true;
+    this.#settle?.();
+    try {
+      this.#stream?.close();
+    } catch {
+      // The reader has cancelled the stream.
+    }
+    this.#onSettled();
+  }
+
+  #giveUp(error: unknown): void {
+    this.fail(error);
+    this.#source.abort(error);
+  }
+}
+
+export function tooLarge(maxBytes: number): PoolError {
+  return new PoolError('ERR_RESPONSE_TOO_LARGE', `The body of the response is larger than ${maxBytes} bytes`);
+}
+
+interface DecoderEvents {
+  data(chunk: Buffer): void;
+  end(): void;
+  error(error: Error): void;
+  hold(): void;
+  go(): void;
+}
+
+/** A chain of zlib streams, one for each coding that was applied. */
+class Decoder {
+  readonly #first: Writable;
+  readonly #last: Readable;
+  readonly #all: readonly (Readable & Writable)[];
+  readonly #events: DecoderEvents;
+
+  private constructor(
+    streams: readonly (Readable & Writable)[],
+    first: Writable,
+    last: Readable,
+    events: DecoderEvents,
+  ) {
+    this.#all = streams;
+    this.#first = first;
+    this.#last = last;
+    this.#events = events;
+    for (const [index, stream] of streams.entries()) {
+      stream.on('error', (error) => events.error(error));
+      const next = streams[index + 1];
+      if (next !== undefined) stream.pipe(next);
+    }
+    last.on('data', (chunk: Buffer) => events.data(chunk));
+    last.on('end', () => events.end());
+    first.on('drain', () => events.go());
+  }
+
+  static for(contentEncoding: string, events: DecoderEvents): Decoder | undefined {
+    const codings = contentEncoding
+      .toLowerCase()
+      .split(',')
+      .map((coding) => coding.trim())
+      .filter((coding) => coding !== '' && coding !== 'identity');
+    // A coding that is not known leaves the bytes as they came, as in fetch.
+    if (codings.length === 0 || codings.length > 3 || !codings.every((coding) => decoders.has(coding)))
+      return undefined;
+    const streams = codings.reverse().map((coding) => (decoders.get(coding) as () => Readable & Writable)());
+    const [first] = streams;
+    const last = streams.at(-1);
+    if (first === undefined || last === undefined) return undefined;
+    return new Decoder(streams, first, last, events);
+  }
+
+  write(chunk: Buffer): void {
+    if (!this.#first.write(chunk)) this.#events.hold();
+  }
+  end(): void {
+    this.#first.end();
+  }
+  pause(): void {
+    this.#last.pause();
+  }
+  resume(): void {
+    this.#last.resume();
+  }
+  destroy(): void {
+    for (const stream of this.#all) stream.destroy();
+  }
+}
+
+const decoders = new Map<string, () => Readable & Writable>([
+  ['gzip', createGunzip],
+  ['x-gzip', createGunzip],
+  ['deflate', createInflate],
+  ['br', createBrotliDecompress],
+]);

@@ -1,0 +1,322 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { isIP } from 'node:net';
+import { buildConnector, Client, type Dispatcher } from 'undici';
+import { PoolError } from '../errors.ts';
+import type { Egress } from './egress.ts';
+
+export interface ConnectionLimits {
+  maxConnections: number;
+  maxKeepAliveConnections: number;
+  maxConnectionsPerOrigin: number | undefined;
+  maxQueued: number;
+  keepAliveMs: number;
+  connectTimeoutMs: number;
+  headersTimeoutMs: number;
+  bodyTimeoutMs: number;
+  http2: boolean;
+  tls: Record<string, unknown> | undefined;
+}
+
+/** One request that needs a connection. */
+export interface Exchange {
+  /** Whether it must be alone on its connection: a request that is not idempotent, or has a body that cannot be sent again. */
+  readonly exclusive: boolean;
+  start(connection: Connection): void;
+  fail(error: Error): void;
+}
+
+/** One undici Client, which is one connection: over HTTP/1.1 for one request at a time, over HTTP/2 for many. */
+export interface Connection {
+  readonly origin: Origin;
+  readonly client: Client;
+  running: number;
+  /** How many requests it has served before. */
+  served: number;
+  connected: boolean;
+  multiplexed: boolean;
+  gone: boolean;
+}
+
+interface Origin {
+  readonly key: string;
+  readonly guarded: boolean;
+  readonly connections: Set<Connection>;
+  readonly waiting: Set<{ exchange: Exchange; order: number }>;
+  /** Not known until the first TLS handshake has said which protocol the server chose. */
+  protocol: 'unknown' | 'single' | 'multiplexed';
+}
+
+/**
+ * Every connection of a pool, under one budget over all origins. undici bounds connections for each origin only, and
+ * looks at a queued request's signal only when it leaves the queue; so the queue is kept here, and each Client of
+ * undici is given no more than it can send at once.
+ */
+export class Connections {
+  readonly #limits: ConnectionLimits;
+  readonly #egress: Egress;
+  readonly #origins = new Map<string, Origin>();
+  /** Connected and without work, the longest idle first. */
+  readonly #idle = new Set<Connection>();
+  readonly #waitingOrigins = new Set<Origin>();
+  readonly #connectors: { plain: buildConnector.connector; guarded: buildConnector.connector };
+  // Sockets outlive the request that opened them: they belong to the pool's context, not to the first caller's.
+  readonly #inOwnContext = AsyncLocalStorage.snapshot();
+  #connections = 0;
+  #queued = 0;
+  #running = 0;
+  #order = 0;
+  #closed = false;
+
+  constructor(limits: ConnectionLimits, egress: Egress) {
+    this.#limits = limits;
+    this.#egress = egress;
+    const options = {
+      ...limits.tls,
+      allowH2: limits.http2,
+      timeout: limits.connectTimeoutMs,
+      autoSelectFamily: true,
+    } as buildConnector.BuildOptions;
+    this.#connectors = {
+      plain: buildConnector({ ...options, lookup: egress.plainLookup } as buildConnector.BuildOptions),
+      guarded: buildConnector({ ...options, lookup: egress.guardedLookup } as buildConnector.BuildOptions),
+    };
+  }
+
+  get size(): number {
+    return this.#connections;
+  }
+  get idle(): number {
+    return this.#idle.size;
+  }
+  get queued(): number {
+    return this.#queued;
+  }
+  get running(): number {
+    return this.#running;
+  }
+
+  /** Starts the exchange on a connection, now or when one is free. Returns a function that takes it out of the queue. */
+  enter(url: URL, exchange: Exchange): (() => void) | undefined {
+    if (this.#closed) throw new PoolError('ERR_POOL_CLOSED', 'HttpPool is closed');
+    const guarded = this.#egress.check(url);
+    const origin = this.#origin(url, guarded);
+    if (origin.waiting.size === 0 && this.#place(origin, exchange)) return undefined;
+    if (this.#queued >= this.#limits.maxQueued) {
+      this.#forget(origin);
+      throw new PoolError('ERR_OVERLOADED', `HttpPool: ${this.#queued} requests wait for a connection already`, {
+        retryAfterMs: 1_000,
+      });
+    }
+    const entry = { exchange, order: ++this.#order };
+    origin.waiting.add(entry);
+    this.#waitingOrigins.add(origin);
+    this.#queued++;
+    return () => {
+      if (!origin.waiting.delete(entry)) return;
+      this.#queued--;
+      if (origin.waiting.size === 0) this.#waitingOrigins.delete(origin);
+      this.#forget(origin);
+    };
+  }
+
+  /** An exchange is over, well or badly. */
+  leave(connection: Connection): void {
+    this.#running--;
+    connection.running--;
+    connection.served++;
+    if (connection.running === 0) {
+      if (connection.gone || this.#closed) this.#discard(connection);
+      else if (connection.connected) this.#rest(connection);
+    }
+    this.#pump();
+  }
+
+  /** The only exchange of a connection that is still being made was given up: the attempt need not hold its place. */
+  abandon(connection: Connection, reason: Error): void {
+    if (connection.connected || connection.running > 1 || connection.origin.waiting.size > 0) return;
+    this.#discard(connection, reason);
+  }
+
+  /** Nothing new is taken, what waits is refused, idle connections are closed. Running exchanges go on. */
+  close(): void {
+    this.#closed = true;
+    for (const origin of this.#waitingOrigins) {
+      for (const { exchange } of origin.waiting) exchange.fail(new PoolError('ERR_POOL_CLOSED', 'HttpPool was closed'));
+      origin.waiting.clear();
+    }
+    this.#waitingOrigins.clear();
+    this.#queued = 0;
+    for (const connection of [...this.#idle]) this.#discard(connection);
+  }
+
+  async destroy(reason: Error): Promise<void> {
+    const clients = [...this.#origins.values()].flatMap((origin) => [...origin.connections]);
+    for (const connection of clients) this.#discard(connection, reason);
+    await Promise.allSettled(clients.map(({ client }) => client.destroy(reason)));
+  }
+
+  #origin(url: URL, guarded: boolean): Origin {
+    let origin = this.#origins.get(url.origin);
+    if (origin === undefined) {
+      const protocol = this.#limits.http2 && url.protocol === 'https:' ? 'unknown' : 'single';
+      origin = { key: url.origin, guarded, connections: new Set(), waiting: new Set(), protocol };
+      this.#origins.set(url.origin, origin);
+    }
+    return origin;
+  }
+
+  #place(origin: Origin, exchange: Exchange): boolean {
+    const connection = this.#free(origin, exchange) ?? (this.#mayOpen(origin) ? this.#open(origin) : undefined);
+    if (connection === undefined) return false;
+    this.#idle.delete(connection);
+    connection.running++;
+    this.#running++;
+    exchange.start(connection);
+    return true;
+  }
+
+  #free(origin: Origin, exchange: Exchange): Connection | undefined {
+    let found: Connection | undefined;
+    for (const connection of origin.connections) {
+      if (connection.gone || !connection.connected) continue;
+      // The last one used is the least likely to be closed by the server meanwhile.
+      if (connection.running === 0) found = connection;
+      else if (connection.multiplexed && !exchange.exclusive && connection.running < maxStreams) return connection;
+    }
+    return found;
+  }
+
+  #mayOpen(origin: Origin): boolean {
+    // Until it is known whether one connection will carry everything, no second one is opened.
+    if (origin.protocol === 'unknown' && origin.connections.size > 0) return false;
+    const { maxConnections, maxConnectionsPerOrigin } = this.#limits;
+    const free = maxConnections - this.#connections + this.#idle.size;
+    if (free <= 0) return false;
+    return origin.connections.size < (maxConnectionsPerOrigin ?? Math.max(1, originShare * free));
+  }
+
+  #open(origin: Origin): Connection {
+    if (this.#connections >= this.#limits.maxConnections) {
+      for (const longestIdle of this.#idle) {
+        this.#discard(longestIdle);
+        break;
+      }
+    }
+    this.#connections++;
+    const connector = origin.guarded ? this.#connectors.guarded : this.#connectors.plain;
+    const connect: buildConnector.connector = (options, callback) => {
+      // `lookup` is not called for an address, so an address is checked here.
+      if (origin.guarded && isIP(options.hostname) !== 0) {
+        try {
+          this.#egress.checkAddress(options.hostname, origin.key);
+        } catch (error) {
+          return queueMicrotask(() => callback(error as Error, null));
+        }
+      }
+      this.#inOwnContext(connector, options, ((error: Error | null, socket: { alpnProtocol?: unknown } | null) => {
+        if (error === null) connection.multiplexed = socket?.alpnProtocol === 'h2';
+        (callback as (error: Error | null, socket: unknown) => void)(error, socket);
+      }) as buildConnector.Callback);
+    };
+    const client = this.#inOwnContext(
+      () =>
+        new Client(origin.key, {
+          connect,
+          allowH2: this.#limits.http2,
+          keepAliveTimeout: this.#limits.keepAliveMs,
+          keepAliveMaxTimeout: this.#limits.keepAliveMs,
+          headersTimeout: this.#limits.headersTimeoutMs,
+          bodyTimeout: this.#limits.bodyTimeoutMs,
+        }),
+    );
+    const connection: Connection = {
+      origin,
+      client,
+      running: 0,
+      served: 0,
+      connected: false,
+      multiplexed: false,
+      gone: false,
+    };
+    origin.connections.add(connection);
+    client.on('connect', () => {
+      connection.connected = true;
+      origin.protocol = connection.multiplexed ? 'multiplexed' : 'single';
+      if (connection.running === 0) this.#rest(connection);
+      this.#pump();
+    });
+    client.on('disconnect', (_origin, _targets, error) => {
+      // undici would put requests that were under way on a new connection; what may be repeated is decided elsewhere.
+      this.#discard(connection, error);
+      this.#pump();
+    });
+    client.on('connectionError', (_origin, _targets, error) => {
+      if (origin.protocol === 'unknown') origin.protocol = 'single';
+      this.#discard(connection, error);
+      this.#pump();
+    });
+    return connection;
+  }
+
+  #rest(connection: Connection): void {
+    this.#idle.add(connection);
+    if (this.#idle.size <= this.#limits.maxKeepAliveConnections) return;
+    // Somebody of this origin may be about to take it.
+    if (connection.origin.waiting.size > 0) return;
+    for (const longestIdle of this.#idle) {
+      this.#discard(longestIdle);
+      break;
+    }
+  }
+
+  #discard(connection: Connection, reason?: Error): void {
+    connection.connected = false;
+    this.#idle.delete(connection);
+    if (!connection.gone) {
+      connection.gone = true;
+      this.#connections--;
+      connection.origin.connections.delete(connection);
+      this.#forget(connection.origin);
+      connection.client.destroy(reason ?? null).catch(() => {});
+    }
+  }
+
+  /** An origin without connections and requests is not remembered, or hosts named by strangers would pile up. */
+  #forget(origin: Origin): void {
+    if (origin.connections.size === 0 && origin.waiting.size === 0) this.#origins.delete(origin.key);
+  }
+
+  /** Gives what is free to those who wait: the one who came first among those that can be served. */
+  #pump(): void {
+    while (this.#waitingOrigins.size > 0) {
+      const candidates = [...this.#waitingOrigins]
+        .map((origin) => ({ origin, entry: first(origin.waiting) }))
+        .sort((a, b) => a.entry.order - b.entry.order);
+      if (!candidates.some(({ origin, entry }) => this.#placeWaiting(origin, entry))) return;
+    }
+  }
+
+  #placeWaiting(origin: Origin, entry: { exchange: Exchange; order: number }): boolean {
+    if (this.#free(origin, entry.exchange) === undefined && !this.#mayOpen(origin)) return false;
+    origin.waiting.delete(entry);
+    this.#queued--;
+    if (origin.waiting.size === 0) this.#waitingOrigins.delete(origin);
+    return this.#place(origin, entry.exchange);
+  }
+}
+
+/** What undici assumes of a server until it has said how many streams it takes. */
+const maxStreams = 100;
+
+/**
+ * Without a limit for each origin, one may hold at most so many times what is left for others: a black-holed origin
+ * leaves room for the rest. Dynamic threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.
+ */
+const originShare = 16;
+
+function first<T>(items: Set<T>): T {
+  for (const item of items) return item;
+  throw new Error('an origin that waits for nothing was asked for its first request');
+}
+
+export type DispatchOptions = Dispatcher.DispatchOptions;

@@ -1,0 +1,205 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import type { Dispatcher } from 'undici';
+import { networkErrorCode, PoolError } from '../errors.ts';
+import { Body, tooLarge } from './body.ts';
+import type { Connection, Connections, Exchange } from './connections.ts';
+
+export interface HopRequest {
+  url: URL;
+  method: string;
+  headers: Record<string, string | string[]>;
+  body: string | Uint8Array | AsyncIterable<Uint8Array | string> | undefined;
+}
+
+export interface HopResponse {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: Body;
+}
+
+/** One request on one connection, and the body that comes back. A redirect makes another. */
+export class Hop implements Exchange, Dispatcher.DispatchHandler {
+  readonly exclusive: boolean;
+  readonly #request: HopRequest;
+  readonly #connections: Connections;
+  readonly #maxBytes: number;
+  readonly #resolve: (response: HopResponse) => void;
+  readonly #reject: (error: unknown) => void;
+  #onOver: (() => void) | undefined;
+  #connection: Connection | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  #body: Body | undefined;
+  #dequeue: (() => void) | undefined;
+  #aborted: { reason: unknown } | undefined;
+  #left = false;
+  #over = false;
+  /** The request went out on a connection that had been used before, and not a byte has come back. */
+  staleConnection = false;
+
+  constructor(
+    request: HopRequest,
+    connections: Connections,
+    maxBytes: number,
+    resolve: (response: HopResponse) => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#request = request;
+    this.#connections = connections;
+    this.#maxBytes = maxBytes;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.exclusive = !isIdempotent(request.method) || isStreamed(request.body);
+  }
+
+  enter(): void {
+    this.#dequeue = this.#connections.enter(this.#request.url, this);
+  }
+
+  start(connection: Connection): void {
+    this.#dequeue = undefined;
+    this.#connection = connection;
+    this.staleConnection = connection.served > 0;
+    const { url, method, headers, body } = this.#request;
+    connection.client.dispatch(
+      {
+        path: url.pathname + url.search,
+        method: method as Dispatcher.HttpMethod,
+        headers,
+        body: (body ?? null) as NonNullable<Dispatcher.DispatchOptions['body']> | null,
+      },
+      this,
+    );
+  }
+
+  /** Stops it wherever it is; whoever waits is told at once. */
+  abort(reason: unknown): void {
+    if (this.#over) return;
+    this.#aborted = { reason };
+    if (this.#dequeue !== undefined) {
+      this.#dequeue();
+      this.#dequeue = undefined;
+    } else if (this.#controller !== undefined) {
+      this.#controller.abort(asError(reason));
+    } else if (this.#connection !== undefined) {
+      this.#connections.abandon(this.#connection, asError(reason));
+    }
+    this.#fail(reason);
+  }
+
+  /** Tells once, now or later, that nothing of the body is to come any more. */
+  whenOver(fn: () => void): void {
+    if (this.#over) fn();
+    else this.#onOver = fn;
+  }
+
+  /** The pool was closed while this waited. */
+  fail(error: Error): void {
+    this.#dequeue = undefined;
+    this.#fail(error);
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#aborted !== undefined) controller.abort(asError(this.#aborted.reason));
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+    if (status < 200 || this.#aborted !== undefined) return;
+    this.staleConnection = false;
+    const length = Number(headers['content-length']);
+    if (length > this.#maxBytes && this.#request.method !== 'HEAD') {
+      this.abort(tooLarge(this.#maxBytes));
+      return;
+    }
+    const encoding = headers['content-encoding'];
+    const hasBody = this.#request.method !== 'HEAD' && status !== 204 && status !== 304;
+    const body = new Body(
+      this.#maxBytes,
+      hasBody ? encoding : undefined,
+      {
+        pause: () => controller.pause(),
+        resume: () => controller.resume(),
+        abort: (reason) => controller.abort(asError(reason)),
+      },
+      () => this.#finish(),
+    );
+    this.#body = body;
+    this.#resolve({ status, headers, body });
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#body?.push(chunk);
+  }
+
+  onResponseEnd(): void {
+    this.#leave();
+    this.#body?.finish();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#leave();
+    this.#fail(this.#aborted === undefined ? toPoolError(error, this.#request.url) : this.#aborted.reason);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#body !== undefined) {
+      this.#body.fail(error);
+      return;
+    }
+    this.#reject(error);
+    this.#finish();
+  }
+
+  #leave(): void {
+    if (this.#left || this.#connection === undefined) return;
+    this.#left = true;
+    this.#connections.leave(this.#connection);
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#onOver?.();
+  }
+}
+
+export function isIdempotent(method: string): boolean {
+  return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
+}
+
+export function isStreamed(body: HopRequest['body']): boolean {
+  return typeof body === 'object' && !(body instanceof Uint8Array);
+}
+
+/** The error for the caller: a stable code, the origin but neither path nor query, and what undici or Node said as its cause. */
+export function toPoolError(error: unknown, url: URL): Error {
+  if (error instanceof PoolError) return error;
+  const code = (error as { code?: unknown } | undefined)?.code;
+  const refusal = (error as { cause?: unknown } | undefined)?.cause;
+  if (refusal instanceof PoolError) return refusal;
+  switch (code) {
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return new PoolError('ERR_CONNECT_TIMEOUT', `${url.origin} did not answer in time to connect`, { cause: error });
+    case 'UND_ERR_HEADERS_TIMEOUT':
+    case 'UND_ERR_BODY_TIMEOUT':
+      return new PoolError('ERR_TIMEOUT', `${url.origin} stopped answering`, { cause: error });
+    case 'UND_ERR_DESTROYED':
+    case 'UND_ERR_CLOSED':
+      return new PoolError('ERR_POOL_CLOSED', 'HttpPool is closed', { cause: error });
+    default: {
+      const kind = networkErrorCode(error);
+      return new PoolError(kind, `${describe[kind] ?? 'The request failed'}: ${url.origin}`, { cause: error });
+    }
+  }
+}
+
+const describe: Partial<Record<string, string>> = {
+  ERR_UNREACHABLE: 'Could not connect',
+  ERR_CONNECTION_LOST: 'The connection broke before the response was complete',
+  ERR_CONNECT_TIMEOUT: 'Could not connect in time',
+};
+
+/** undici wants an Error to abort with; a caller may abort with anything. */
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error('aborted', { cause: reason });
+}

@@ -1,0 +1,99 @@
+import { Dispatcher } from 'undici';
+import type { Connection, Connections, Exchange } from './connections.ts';
+import { isIdempotent } from './hop.ts';
+
+/** undici's interface to the connections of a pool, for `fetch`: limits and egress policy hold, the rest is fetch's own. */
+export class PoolDispatcher extends Dispatcher {
+  readonly #connections: Connections;
+
+  constructor(connections: Connections) {
+    super();
+    this.#connections = connections;
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    const exchange: Exchange = {
+      exclusive: !isIdempotent(options.method) || (options.body ?? null) !== null,
+      start: (connection) => {
+        connection.client.dispatch(
+          options,
+          forwarding(handler, () => this.#connections.leave(connection), connection),
+        );
+      },
+      fail: (error) => tell(handler, error),
+    };
+    try {
+      this.#connections.enter(new URL(String(options.origin)), exchange);
+    } catch (error) {
+      // fetch expects its handler to be told later, not while it is still dispatching.
+      queueMicrotask(() => tell(handler, error as Error));
+    }
+    return true;
+  }
+
+  /** The pool owns the connections: close the pool instead. */
+  override async close(): Promise<void> {}
+  override async destroy(): Promise<void> {}
+}
+
+const noController: Dispatcher.DispatchController = {
+  aborted: false,
+  paused: false,
+  reason: null,
+  abort() {},
+  pause() {},
+  resume() {},
+};
+
+function tell(handler: Dispatcher.DispatchHandler, error: Error): void {
+  if (handler.onRequestStart !== undefined) handler.onResponseError?.(noController, error);
+  else handler.onError?.(error);
+}
+
+/** The caller's handler in either of undici's two forms (the fetch of Node 20 speaks the older one), with an ear for the end. */
+function forwarding(
+  handler: Dispatcher.DispatchHandler,
+  leave: () => void,
+  connection: Connection,
+): Dispatcher.DispatchHandler {
+  const wrapper = Object.create(handler) as Record<string, unknown>;
+  for (const name of methods) {
+    const method = handler[name] as ((...args: unknown[]) => unknown) | undefined;
+    if (typeof method === 'function') wrapper[name] = method.bind(handler);
+  }
+  let left = false;
+  for (const name of last) {
+    const method = handler[name] as ((...args: unknown[]) => unknown) | undefined;
+    if (typeof method !== 'function') continue;
+    wrapper[name] = (...args: unknown[]) => {
+      if (!left) {
+        left = true;
+        // An upgraded connection carries no more requests.
+        if (name === 'onUpgrade' || name === 'onRequestUpgrade') connection.connected = false;
+        leave();
+      }
+      return method.apply(handler, args);
+    };
+  }
+  return wrapper as Dispatcher.DispatchHandler;
+}
+
+const last = [
+  'onResponseEnd',
+  'onResponseError',
+  'onRequestUpgrade',
+  'onComplete',
+  'onError',
+  'onUpgrade',
+] as const satisfies readonly (keyof Dispatcher.DispatchHandler)[];
+
+const methods = [
+  'onRequestStart',
+  'onResponseStart',
+  'onResponseData',
+  'onConnect',
+  'onHeaders',
+  'onData',
+  'onBodySent',
+  'onResponseStarted',
+] as const satisfies readonly (keyof Dispatcher.DispatchHandler)[];

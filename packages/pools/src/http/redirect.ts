@@ -1,0 +1,56 @@
+import { PoolError } from '../errors.ts';
+import { type HopRequest, type HopResponse, isStreamed } from './hop.ts';
+
+/** The request that a redirect asks for (RFC 9110, 15.4; fetch standard, HTTP-redirect fetch), or undefined when it is none. */
+export function redirected(request: HopRequest, response: HopResponse): HopRequest | undefined {
+  const location = response.headers.location;
+  if (!redirects.has(response.status) || location === undefined) return undefined;
+  const url = resolve(location, request.url);
+  const dropsBody =
+    response.status === 303
+      ? request.method !== 'HEAD' && request.method !== 'GET'
+      : response.status <= 302 && request.method === 'POST';
+  if (!dropsBody && isStreamed(request.body)) {
+    throw new PoolError('ERR_INVALID_RESPONSE', `${request.url.origin} redirected a request whose body is a stream`, {
+      status: response.status,
+    });
+  }
+  const sameOrigin = url.origin === request.url.origin;
+  const headers: HopRequest['headers'] = {};
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (name === 'host' || (dropsBody && name.startsWith('content-'))) continue;
+    if (sameOrigin || harmless.has(name)) headers[name] = value;
+  }
+  return {
+    url,
+    method: dropsBody ? 'GET' : request.method,
+    headers,
+    body: dropsBody ? undefined : request.body,
+  };
+}
+
+const redirects = new Set([301, 302, 303, 307, 308]);
+
+/** Any other header may be a secret, whatever its name (`x-api-key`): another origin gets only these. */
+const harmless = new Set([
+  'accept',
+  'accept-encoding',
+  'accept-language',
+  'cache-control',
+  'content-encoding',
+  'content-language',
+  'content-type',
+  'range',
+  'user-agent',
+]);
+
+function resolve(location: string, base: URL): URL {
+  const url = URL.canParse(location, base.href) ? new URL(location, base) : undefined;
+  if (url === undefined || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw new PoolError('ERR_INVALID_URL', `${base.origin} redirected to something that is no http or https address`);
+  }
+  url.username = '';
+  url.password = '';
+  url.hash ||= base.hash;
+  return url;
+}

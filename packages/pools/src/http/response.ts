@@ -1,0 +1,83 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { PoolError } from '../errors.ts';
+import type { Body } from './body.ts';
+
+/** The response to a request, whatever its status. Its body can be read once, in one of four ways. */
+export class HttpResponse {
+  readonly status: number;
+  /** The address that answered: the last one, after redirects. */
+  readonly url: string;
+  readonly #rawHeaders: IncomingHttpHeaders;
+  readonly #body: Body;
+  #headers: Headers | undefined;
+
+  constructor(status: number, headers: IncomingHttpHeaders, url: string, body: Body) {
+    this.status = status;
+    this.url = url;
+    this.#rawHeaders = headers;
+    this.#body = body;
+  }
+
+  /** Whether the status is 2xx. */
+  get ok(): boolean {
+    return this.status >= 200 && this.status < 300;
+  }
+
+  get headers(): Headers {
+    if (this.#headers === undefined) {
+      this.#headers = new Headers();
+      for (const [name, value] of Object.entries(this.#rawHeaders)) {
+        for (const item of Array.isArray(value) ? value : [value]) {
+          if (item !== undefined) this.#headers.append(name, item);
+        }
+      }
+    }
+    return this.#headers;
+  }
+
+  get bodyUsed(): boolean {
+    return this.#body.used;
+  }
+
+  async json<T = unknown>(): Promise<T> {
+    const text = await this.text();
+    try {
+      return JSON.parse(text) as T;
+    } catch (error) {
+      throw new PoolError('ERR_INVALID_RESPONSE', `The response of ${new URL(this.url).origin} is not JSON`, {
+        status: this.status,
+        bodyStart: text.slice(0, 200),
+        cause: error,
+      });
+    }
+  }
+
+  async text(): Promise<string> {
+    const bytes = await this.#body.bytes();
+    // The byte order mark is not part of the text (WHATWG Encoding, "UTF-8 decode").
+    const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
+    return bytes.toString('utf8', start);
+  }
+
+  async bytes(): Promise<Uint8Array> {
+    return this.#body.bytes();
+  }
+
+  /** The body as it arrives; the server is held back when the reader is slow. The total time-out still counts. */
+  stream(): ReadableStream<Uint8Array> {
+    return this.#body.stream();
+  }
+
+  /** Gives the body up and frees the connection. A body that is never read is given up when the total time-out has passed. */
+  discard(): void {
+    this.#body.discard();
+  }
+}
+
+/** The milliseconds that a `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3). */
+export function retryAfter(header: string | undefined, wallNow: () => number): number | undefined {
+  if (header === undefined) return undefined;
+  if (/^\d+$/.test(header)) return Number(header) * 1_000;
+  const date = Date.parse(header);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - wallNow());
+}

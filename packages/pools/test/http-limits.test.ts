@@ -1,0 +1,142 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { afterEach, describe, expect, it } from 'vitest';
+import { HttpPool } from '../src/http/index.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function serve(handler: Parameters<typeof createServer>[1]): Promise<{ url: string; sockets: Set<Socket>; peak: () => number; server: Server }> {
+  const sockets = new Set<Socket>();
+  let peak = 0;
+  const server = createServer({ keepAliveTimeout: 60_000 }, handler);
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    peak = Math.max(peak, sockets.size);
+    socket.on('close', () => sockets.delete(socket));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, sockets, peak: () => peak, server };
+}
+
+function pool(options: ConstructorParameters<typeof HttpPool>[0] = {}): HttpPool {
+  const made = new HttpPool(options);
+  cleanups.push(() => made.close({ timeoutMs: 0 }));
+  return made;
+}
+
+const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('the connections of an HttpPool', () => {
+  it('are never more than maxConnections, over all origins together', async () => {
+    const handler = (_request: unknown, response: { end(text: string): void }) => setTimeout(() => response.end('ok'), 5);
+    const servers = await Promise.all([serve(handler), serve(handler), serve(handler)]);
+    const http = pool({ maxConnections: 4 });
+    let most = 0;
+    const calls = Array.from({ length: 60 }, async (_, index) => {
+      const response = await http.get(`${servers[index % 3]!.url}/`);
+      most = Math.max(most, servers.reduce((sum, { sockets }) => sum + sockets.size, 0));
+      expect(http.stats().connections).toBeLessThanOrEqual(4);
+      return response.text();
+    });
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(['ok']));
+    expect(http.stats()).toMatchObject({ inFlight: 0, queued: 0, requests: 60, responses: { '2xx': 60 }, failures: {} });
+  });
+
+  it('to one origin reach the maximum when there is work for them', async () => {
+    const { url, peak } = await serve((_request, response) => setTimeout(() => response.end('ok'), 20));
+    const http = pool({ maxConnections: 8 });
+    await Promise.all(Array.from({ length: 40 }, async () => (await http.get(url)).text()));
+    expect(peak()).toBe(8);
+  });
+
+  it('are not all taken by one origin that does not answer', async () => {
+    const { url: black } = await serve(() => {});
+    const { url } = await serve((_request, response) => response.end('ok'));
+    const http = pool({ maxConnections: 40, timeoutMs: 5_000 });
+    const controller = new AbortController();
+    const stuck = Array.from({ length: 200 }, () => http.get(black, { signal: controller.signal }).catch(() => {}));
+    expect(await (await http.get(url)).text()).toBe('ok');
+    controller.abort();
+    await Promise.all(stuck);
+    await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, queued: 0 });
+  });
+
+  it('are kept, but at most maxKeepAliveConnections without work', async () => {
+    const { url, sockets, peak } = await serve((_request, response) => setTimeout(() => response.end('ok'), 10));
+    const http = pool({ maxConnections: 10, maxKeepAliveConnections: 2 });
+    await Promise.all(Array.from({ length: 10 }, async () => (await http.get(url)).text()));
+    expect(peak()).toBe(10);
+    await expect.poll(() => sockets.size).toBe(2);
+    expect(http.stats()).toMatchObject({ connections: 2, idle: 2 });
+    for (let i = 0; i < 5; i++) await (await http.get(url)).text();
+    expect(sockets.size).toBe(2);
+  });
+
+  it('without work give way to another origin', async () => {
+    const handler = (_request: unknown, response: { end(text: string): void }) => response.end('ok');
+    const [one, two] = await Promise.all([serve(handler), serve(handler)]);
+    const http = pool({ maxConnections: 1 });
+    for (const { url } of [one, two, one, two]) expect(await (await http.get(url)).text()).toBe('ok');
+    expect(http.stats().connections).toBe(1);
+  });
+
+  it('of an origin stay below maxConnectionsPerOrigin', async () => {
+    const { url, peak } = await serve((_request, response) => setTimeout(() => response.end('ok'), 5));
+    const http = pool({ maxConnectionsPerOrigin: 3 });
+    await Promise.all(Array.from({ length: 20 }, async () => (await http.get(url)).text()));
+    expect(peak()).toBe(3);
+  });
+
+  it('are freed by a small body that nobody reads, and by a large one when its time is over', async () => {
+    const { url } = await serve((request, response) => response.end(Buffer.alloc(request.url === '/small' ? 100 : 2_000_000)));
+    const http = pool({ maxConnections: 1, timeoutMs: 300 });
+    await http.get(`${url}/small`);
+    await http.get(`${url}/large`);
+    await expect.poll(() => http.stats().inFlight).toBe(0);
+    expect((await http.get(`${url}/small`)).status).toBe(200);
+  });
+
+  it('refuses what may not even wait', async () => {
+    const { url } = await serve(() => {});
+    const http = pool({ maxConnections: 1, maxQueued: 1, timeoutMs: 200 });
+    const calls = await Promise.allSettled([http.get(url), http.get(url), http.get(url)]);
+    expect(calls.map((call) => call.status === 'rejected' && call.reason.code)).toEqual([
+      'ERR_TIMEOUT',
+      'ERR_TIMEOUT',
+      'ERR_OVERLOADED',
+    ]);
+  });
+});
+
+describe('closing an HttpPool', () => {
+  it('refuses new requests and waiting ones at once, and lets running ones end', async () => {
+    const { url, sockets } = await serve((_request, response) => setTimeout(() => response.end('ok'), 100));
+    const http = pool({ maxConnections: 1 });
+    const running = http.get(url);
+    const waiting = http.get(url);
+    await later(30);
+    const closing = http.close();
+    await expect(waiting).rejects.toMatchObject({ code: 'ERR_POOL_CLOSED' });
+    await expect(http.get(url)).rejects.toMatchObject({ code: 'ERR_POOL_CLOSED' });
+    expect(await (await running).text()).toBe('ok');
+    await closing;
+    await expect.poll(() => sockets.size).toBe(0);
+  });
+
+  it('breaks off what has not ended in time', async () => {
+    const { url } = await serve(() => {});
+    const http = pool();
+    const running = http.get(url);
+    const outcome = expect(running).rejects.toMatchObject({ code: 'ERR_POOL_CLOSED' });
+    await later(20);
+    await http.close({ timeoutMs: 20 });
+    await outcome;
+  });
+});
