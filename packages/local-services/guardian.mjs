@@ -2,14 +2,29 @@
 // and its folder are gone soon after. Plain JavaScript beside src/, so that the same file serves src and dist.
 //
 // The parent talks over IPC. `{ id, command, ...input }` is answered by `{ id, result }` or `{ id, error }`;
-// `{ event: 'exit', code, signal }` tells that the server has ended. When the channel closes, everything is removed.
+// `{ event: 'exit' }` tells that the server has ended. When the channel closes, everything is removed.
 import { execFileSync, spawn } from 'node:child_process';
-import { chownSync, closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 
 const STOP_GRACE_MS = 3_000;
 const KILL_GRACE_MS = 10_000;
 const BURIAL_MS = 500;
+const RECORD = 'processes.json';
+// As root, the folder belongs to another user: no link of theirs is followed.
+const OVERWRITE = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
 
 process.umask(0o077);
 
@@ -22,12 +37,13 @@ let closing;
 const commands = { open, run, start, kill, pause, resume, stop, log, close };
 
 process.on('message', async ({ id, command, ...input }) => {
+  let answer;
   try {
-    reply({ id, result: await commands[command](input) });
+    answer = { id, result: await commands[command](input) };
   } catch (error) {
-    reply({ id, error: error instanceof Error ? error.message : String(error) });
+    answer = { id, error: error instanceof Error ? error.message : String(error) };
   }
-  if (command === 'close') process.exit(0);
+  tell(answer, () => command === 'close' && process.exit(answer.error === undefined ? 0 : 1));
 });
 process.on('disconnect', closeAndExit);
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, closeAndExit);
@@ -35,15 +51,20 @@ process.on('uncaughtException', closeAndExit);
 if (!process.connected) closeAndExit();
 
 function open({ root, prefix, owner }) {
+  sweep(root);
   folder = mkdtempSync(join(root, prefix));
   if (owner) chownSync(folder, owner.uid, owner.gid);
+  keepRecord();
   return folder;
 }
 
-/** A short-lived program, to its end. */
-async function run({ file, args, owner, env }) {
+/** A short-lived program, to its end; at `timeoutMs` it is killed. */
+async function run({ file, args, owner, env, timeoutMs }) {
   const child = launch({ file, args, owner, env, logFile: 'run.log' });
-  const { code, signal, error } = await running.get(child);
+  const ended = running.get(child);
+  const timer = setTimeout(() => send(-child.pid, 'SIGKILL'), timeoutMs);
+  const { code, signal, error } = await ended;
+  clearTimeout(timer);
   return { code, signal, output: error ?? tail('run.log') };
 }
 
@@ -53,8 +74,9 @@ async function start({ file, args, owner, env, stopSignal, lockFile }) {
   const child = launch({ file, args, owner, env, logFile: 'server.log' });
   server.child = child;
   const ended = running.get(child);
-  ended.then(({ code, signal, error }) => notify({ event: 'exit', code, signal, error }));
+  ended.then(() => tell({ event: 'exit' }));
   if (child.pid === undefined) throw new Error((await ended).error);
+  keepRecord();
 }
 
 async function kill() {
@@ -117,7 +139,7 @@ function closeAndExit() {
 
 function launch({ file, args, owner, env, logFile }) {
   if (closing) throw new Error('the guardian is closing');
-  const logFd = openSync(join(folder, logFile), 'w', 0o600);
+  const logFd = openSync(join(folder, logFile), OVERWRITE, 0o600);
   // A group of its own, so that it can be signalled together with what it forks. Its stdin ends when the guardian does.
   const child = spawn(file, args, { ...owner, env, cwd: folder, detached: true, stdio: ['pipe', logFd, logFd] });
   closeSync(logFd);
@@ -140,7 +162,8 @@ function launch({ file, args, owner, env, logFile }) {
 }
 
 async function killAll() {
-  const memoryKey = sharedMemoryKey();
+  const lockFile = server?.lockFile && join(folder, server.lockFile);
+  const memoryKey = sharedMemoryKey(lockFile);
   // Stopped first: a process that cannot run cannot fork, so none is missed.
   for (const child of running.keys()) send(child.pid, 'SIGSTOP');
   if (server?.lockFile && serverRuns()) await killChildrenFirst();
@@ -154,15 +177,11 @@ async function killAll() {
     KILL_GRACE_MS,
     'the server did not end at SIGKILL',
   );
-  if (memoryKey === undefined) return;
-  // PostgreSQL removes these itself at its next start; but there may be none, and the process id in the lock file may
-  // by then belong to somebody else, which would make it refuse to start.
-  rmSync(join(folder, server.lockFile), { force: true });
-  try {
-    execFileSync('ipcrm', ['-M', memoryKey], { stdio: 'ignore' });
-  } catch {
-    // Already gone, or a system without ipcrm: a few bytes stay.
-  }
+  if (!lockFile) return;
+  // PostgreSQL removes both itself at its next start; but there may be none, and the process number in the lock file
+  // may by then belong to somebody else, which would make it refuse to start.
+  rmSync(lockFile, { force: true });
+  freeSharedMemory(memoryKey);
 }
 
 /**
@@ -183,18 +202,75 @@ async function killChildrenFirst() {
 }
 
 /** The System V key that a PostgreSQL which has not shut down by itself leaves behind (line 7 of its lock file). */
-function sharedMemoryKey() {
-  if (!server?.lockFile) return undefined;
+function sharedMemoryKey(lockFile) {
   try {
-    const key = readFileSync(join(folder, server.lockFile), 'utf8').split('\n')[6]?.trim().split(/\s+/)[0];
-    return key || undefined;
+    return readFileSync(lockFile, 'utf8').split('\n')[6]?.trim().split(/\s+/)[0];
   } catch {
     return undefined;
   }
 }
 
+function freeSharedMemory(key) {
+  if (!key) return;
+  try {
+    execFileSync('ipcrm', ['-M', key], { stdio: 'ignore' });
+  } catch {
+    // Already gone, or a system without ipcrm: a few bytes stay.
+  }
+}
+
 function serverRuns() {
   return server !== undefined && running.has(server.child);
+}
+
+/** Who is at work here, for the guardian that finds this folder if we are killed ourselves. */
+function keepRecord() {
+  const known = [process.pid, server?.child.pid].filter((pid) => pid !== undefined);
+  const record = { namespace: processNamespace(), processes: known.map((pid) => ({ pid, since: startOf(pid) })) };
+  writeFileSync(join(folder, RECORD), JSON.stringify(record), { mode: 0o600, flag: OVERWRITE });
+}
+
+/** Removes what guardians that were killed have left in `root`, as far as it belongs to this user. */
+function sweep(root) {
+  for (const name of readdirSync(root)) {
+    if (!/^x-(postgres|redis)-\w{6}$/.test(name)) continue;
+    try {
+      if (!isOurs(join(root, name))) continue;
+      const { namespace, processes } = JSON.parse(readFileSync(join(root, name, RECORD), 'utf8'));
+      const alive = processes.filter(({ pid, since }) => startOf(pid) === since);
+      // Process numbers of another container mean nothing here.
+      if (namespace !== processNamespace() || alive.some(({ pid }) => pid === processes[0].pid)) continue;
+      const title = `postgres: ${name}:`;
+      for (const { pid } of alive) send(pid, 'SIGKILL');
+      for (const { pid, command } of listProcesses()) if (command.startsWith(title)) send(pid, 'SIGKILL');
+      freeSharedMemory(sharedMemoryKey(join(root, name, 'data/postmaster.pid')));
+      rmSync(join(root, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+    } catch {
+      // Somebody else's, being made, or being removed.
+    }
+  }
+}
+
+/** The folder of all users is open to all users: what another one has put there must not tell us whom to kill. */
+function isOurs(path) {
+  const [us, of, record] = [process.getuid(), lstatSync(path), lstatSync(join(path, RECORD))];
+  return of.isDirectory() && (of.uid === us || us === 0) && record.isFile() && record.uid === us;
+}
+
+/** When a process started; together with its number that names it for good. */
+function startOf(pid) {
+  try {
+    if (process.platform !== 'linux')
+      return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' });
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}
+
+function processNamespace() {
+  return process.platform === 'linux' ? readlinkSync('/proc/self/ns/pid') : 'host';
 }
 
 function wake() {
@@ -210,7 +286,7 @@ function wake() {
 function family() {
   if (!folder) return [];
   const title = `postgres: ${basename(folder)}:`;
-  const processes = process.platform === 'linux' ? processesFromProc() : processesFromPs();
+  const processes = listProcesses();
   const members = new Set([...running.keys()].map((child) => child.pid));
   for (const { pid, command } of processes) if (command.startsWith(title)) members.add(pid);
   for (let size = -1; size !== members.size; ) {
@@ -218,6 +294,10 @@ function family() {
     for (const { pid, parent } of processes) if (members.has(parent)) members.add(pid);
   }
   return processes.filter(({ pid, state }) => members.has(pid) && !state.startsWith('Z') && !state.startsWith('X'));
+}
+
+function listProcesses() {
+  return process.platform === 'linux' ? processesFromProc() : processesFromPs();
 }
 
 function processesFromProc() {
@@ -273,11 +353,7 @@ function sleep(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-function reply(message) {
-  notify(message);
-}
-
-function notify(message) {
-  // The parent may be gone already; the error then arrives here instead of as an event.
-  if (process.connected) process.send(message, () => {});
+function tell(message, sent = () => {}) {
+  // With a callback, a parent that is gone already is no error event.
+  if (process.connected) process.send(message, sent);
 }

@@ -49,13 +49,18 @@ export class Guardian {
   #serverRuns = false;
   readonly #child: ChildProcess;
   readonly #waiters: Map<number, Waiter> = new Map();
+  readonly #exited: Promise<void>;
   #nextId = 0;
+  #closing = false;
+  #afterwards: () => Promise<void> = () => Promise.resolve();
+  #removal: Promise<void> | undefined;
 
   private constructor(child: ChildProcess) {
     this.#child = child;
+    this.#exited = new Promise((resolve) => child.once('exit', () => resolve()).once('error', () => resolve()));
     child.on('message', (message: Message) => this.#receive(message));
     child.once('error', (error) => this.#gone(error));
-    child.once('exit', () => this.#gone());
+    child.once('exit', (code) => this.#gone(undefined, code === 0));
     child.unref();
     child.channel?.unref();
   }
@@ -71,7 +76,13 @@ export class Guardian {
       stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
     });
     const guardian = new Guardian(child);
-    guardian.#folder = await guardian.#ask('open', { root, prefix, owner });
+    try {
+      guardian.#folder = await guardian.#ask('open', { root, prefix, owner });
+    } catch (error) {
+      await guardian.close();
+      throw error;
+    }
+    guardian.#afterwards = () => Guardian.open(root, prefix).then((next) => next.close());
     return guardian;
   }
 
@@ -84,9 +95,9 @@ export class Guardian {
     return this.#serverRuns;
   }
 
-  /** Runs a program to its end. */
-  run(program: Program): Promise<Outcome> {
-    return this.#ask('run', { ...program });
+  /** Runs a program to its end; it is killed when that takes longer than `timeoutMs`. */
+  run(program: Program, timeoutMs: number): Promise<Outcome> {
+    return this.#ask('run', { ...program, timeoutMs });
   }
 
   /** Starts the server. It may end at once: look at `serverRuns`. */
@@ -123,20 +134,28 @@ export class Guardian {
 
   /** Ends server and guardian, and removes the folder. */
   async close(): Promise<void> {
-    if (!this.#child.connected) return;
-    await this.#ask('close');
+    this.#closing = true;
+    this.#child.ref();
+    try {
+      if (this.#child.connected) await this.#ask('close');
+    } catch (error) {
+      // Going already, for another reason: it removes everything then as well.
+      if (!(error instanceof LocalServiceError && error.code === 'ERR_CLOSED')) throw error;
+    }
+    await this.#exited;
+    await this.#removal;
   }
 
   #ask<T>(command: string, input: object = {}): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (!this.#child.connected) {
-        reject(new LocalServiceError('ERR_CLOSED', 'the process that watches over the server is gone'));
+        reject(gone());
         return;
       }
       const id = ++this.#nextId;
       this.#waiters.set(id, { resolve, reject });
       this.#child.channel?.ref();
-      this.#child.send({ id, command, ...input }, (error) => error && this.#settle(id)?.reject(error));
+      this.#child.send({ id, command, ...input }, (error) => error && this.#settle(id)?.reject(gone(error)));
     });
   }
 
@@ -155,11 +174,14 @@ export class Guardian {
     return waiter;
   }
 
-  #gone(cause?: Error): void {
+  #gone(cause?: Error, tidy = false): void {
     this.#serverRuns = false;
-    for (const id of [...this.#waiters.keys()]) {
-      const message = 'the process that watches over the server has ended';
-      this.#settle(id)?.reject(new LocalServiceError('ERR_CLOSED', message, { cause }));
-    }
+    // Killed by somebody: another guardian removes what this one has left.
+    if (!this.#closing && !tidy) this.#removal = this.#afterwards().catch(() => {});
+    for (const id of [...this.#waiters.keys()]) this.#settle(id)?.reject(gone(cause));
   }
+}
+
+function gone(cause?: Error): LocalServiceError {
+  return new LocalServiceError('ERR_CLOSED', 'the process that watches over the server has ended', { cause });
 }

@@ -13,11 +13,3 @@ export interface LocalService extends AsyncDisposable {
   /** Stops the server if it runs, starts it on the same port with the same password, and resolves when it answers. */
   restart(): Promise<void>;
 }
-
-/** What both servers can be told at their start. */
-export interface StartOptions {
-  /** Use the server named by `DATABASE_URL` or `REDIS_URL` if it is set. `false`: always start one. Default `true`. */
-  external?: boolean | undefined;
-  /** How long the server may take to answer, also at `restart()`, in milliseconds. Default 60,000. */
-  startTimeoutMs?: number | undefined;
-}

@@ -5,6 +5,8 @@ import type { LocalService } from './local-service.ts';
 
 const PORT_ATTEMPTS = 5;
 const READY_POLL_MS = 20;
+/** Not for ever: somebody else may have the port, and be silent. */
+const PROBE_TIMEOUT_MS = 5_000;
 
 /** How one kind of server is started and asked whether it answers. */
 export interface ServerKind {
@@ -39,8 +41,7 @@ export class OwnedService implements LocalService {
   }
 
   /** Starts the server on a port nobody uses; on another one when somebody takes it before the server does. */
-  async start(): Promise<void> {
-    const deadline = performance.now() + this.#kind.startTimeoutMs;
+  async start(deadline: number): Promise<void> {
     for (let attempt = 1; ; attempt++) {
       this.#port = await freePort();
       try {
@@ -84,8 +85,7 @@ export class OwnedService implements LocalService {
 
   /** One command after the other, in the order of the calls. */
   #enqueue(command: () => Promise<void>): Promise<void> {
-    if (this.#disposal !== undefined)
-      return Promise.reject(new LocalServiceError('ERR_CLOSED', `this ${this.#kind.name} is disposed of`));
+    if (this.#disposal !== undefined) return Promise.reject(this.#closed());
     const result = this.#queue.then(command);
     this.#queue = result.catch(() => {});
     return result;
@@ -100,16 +100,21 @@ export class OwnedService implements LocalService {
     await this.#guardian.start(await this.#kind.program(this.#port));
     let lastError: unknown;
     while (this.#guardian.serverRuns) {
+      if (this.#disposal !== undefined) throw this.#closed();
       const remainingMs = deadline - performance.now();
       if (remainingMs <= 0) throw await this.#failure('ERR_TIMEOUT', 'did not answer in time', lastError);
       try {
-        return await this.#kind.probe(this.url, remainingMs);
+        return await this.#kind.probe(this.url, Math.min(remainingMs, PROBE_TIMEOUT_MS));
       } catch (error) {
         lastError = error;
       }
       await new Promise((resolve) => setTimeout(resolve, READY_POLL_MS));
     }
     throw await this.#failure('ERR_START_FAILED', 'ended while starting', lastError);
+  }
+
+  #closed(): LocalServiceError {
+    return new LocalServiceError('ERR_CLOSED', `this ${this.#kind.name} has been disposed of`);
   }
 
   async #failure(code: 'ERR_TIMEOUT' | 'ERR_START_FAILED', what: string, cause: unknown): Promise<LocalServiceError> {

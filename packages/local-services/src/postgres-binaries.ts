@@ -43,7 +43,7 @@ async function complaint(
   { postgres }: PostgresBinaries,
   owner: Owner | undefined,
 ): Promise<string | undefined> {
-  const { code, output } = await guardian.run({ file: postgres, args: ['--version'], owner, env: {} });
+  const { code, output } = await guardian.run({ file: postgres, args: ['--version'], owner, env: {} }, 10_000);
   return code === 0 ? undefined : output.trim() || `exit code ${code}`;
 }
 

@@ -4,10 +4,12 @@ import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import pg from 'pg';
 import { LocalServiceError } from './errors.ts';
+import { ExternalService } from './external-service.ts';
 import { Guardian, type Owner } from './guardian.ts';
-import type { LocalService, StartOptions } from './local-service.ts';
+import type { LocalService } from './local-service.ts';
 import { OwnedService } from './owned-service.ts';
 import { type PostgresBinaries, postgresBinaries } from './postgres-binaries.ts';
+import { complaint, type StartOptions, startOptions } from './start-options.ts';
 
 export interface StartPostgresOptions extends StartOptions {
   /** Further settings of the server (postgresql.conf), e.g. `{ max_connections: '20' }`. Not for an external server. */
@@ -22,20 +24,26 @@ export interface PostgresService extends LocalService {
 /** The user `nobody`: PostgreSQL refuses to run as root. */
 const NOBODY: Owner = { uid: 65_534, gid: 65_534 };
 
-const SETTINGS: Record<string, string> = {
+const FIXED_SETTINGS: Record<string, string> = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
+  // Files in the server's own folder instead of /dev/shm, where SIGKILL would leave them.
+  dynamic_shared_memory_type: 'mmap',
+  // Our own probe and the port's second try look for English words in the log.
+  lc_messages: 'C',
+  // Of the titles of the processes, see settingArgs.
+  update_process_title: 'on',
+};
+
+const DEFAULT_SETTINGS: Record<string, string> = {
   // The data need not outlive the machine, so nothing has to reach the disk. They do outlive kill(), and for that
   // synchronous_commit has to stay on: without it the last 200 ms of commits are still in the memory of the server.
   fsync: 'off',
   full_page_writes: 'off',
-  // Files in the server's own folder instead of /dev/shm, where SIGKILL would leave them.
-  dynamic_shared_memory_type: 'mmap',
   shared_buffers: '64MB',
   max_connections: '200',
   io_method: 'sync',
   timezone: 'UTC',
-  lc_messages: 'C',
   log_min_messages: 'warning',
   // Statements may hold secrets, and the log's tail is shown in errors.
   log_min_error_statement: 'panic',
@@ -46,15 +54,21 @@ const SETTINGS: Record<string, string> = {
  * dependencies with a random password, on a free port of 127.0.0.1.
  */
 export async function startPostgres(options: StartPostgresOptions = {}): Promise<PostgresService> {
-  const { external = true, startTimeoutMs = 60_000, settings = {} } = options;
+  const { external, startTimeoutMs } = startOptions(options);
+  const settings = checkedSettings(options.settings ?? {});
   const given = process.env.DATABASE_URL;
-  if (external && given) return new ExternalPostgres(given);
+  if (external && given) {
+    const service = new ExternalPostgres(given);
+    await service.verify((url, timeoutMs) => withClient(url, async () => {}, timeoutMs), startTimeoutMs);
+    return service;
+  }
+  const deadline = performance.now() + startTimeoutMs;
   const owner = process.getuid?.() === 0 ? NOBODY : undefined;
   const guardian = await Guardian.open(await reachableTemporaryFolder(owner), 'x-postgres-', owner);
   try {
     const binaries = await postgresBinaries(guardian, owner);
     const password = randomBytes(24).toString('base64url');
-    await initialise(guardian, binaries, owner, password);
+    await initialise(guardian, binaries, owner, password, deadline);
     const service = new OwnedPostgres(guardian, {
       name: 'PostgreSQL',
       startTimeoutMs,
@@ -67,10 +81,10 @@ export async function startPostgres(options: StartPostgresOptions = {}): Promise
         stopSignal: 'SIGQUIT',
         lockFile: 'data/postmaster.pid',
       }),
-      probe: (url, timeoutMs) => withClient(url, async () => {}, timeoutMs),
+      probe: (url, timeoutMs) => withClient(url, (client) => mustBe(client, basename(guardian.folder)), timeoutMs),
       restartSignal: 'SIGINT',
     });
-    await service.start();
+    await service.start(deadline);
     return service;
   } catch (error) {
     await guardian.close();
@@ -84,49 +98,33 @@ class OwnedPostgres extends OwnedService implements PostgresService {
   }
 }
 
-class ExternalPostgres implements PostgresService {
-  readonly url: string;
-  readonly external = true;
-  readonly #names: Set<string> = new Set();
+class ExternalPostgres extends ExternalService implements PostgresService {
+  readonly #databases: Map<string, Promise<unknown>> = new Map();
   #disposal: Promise<void> | undefined;
 
   constructor(url: string) {
-    this.url = url;
-  }
-
-  kill(): Promise<void> {
-    return refuse('kill');
-  }
-
-  pause(): Promise<void> {
-    return refuse('pause');
-  }
-
-  resume(): Promise<void> {
-    return refuse('resume');
-  }
-
-  restart(): Promise<void> {
-    return refuse('restart');
+    super('DATABASE_URL', url);
   }
 
   createDatabase(): Promise<string> {
     const name = databaseName();
-    this.#names.add(name);
-    return createDatabase(this.url, name);
+    const creation = createDatabase(this.url, name);
+    this.#databases.set(name, creation);
+    return creation;
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#disposal ??= withClient(this.url, async (client) => {
-      for (const name of this.#names) await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
-    });
+  override [Symbol.asyncDispose](): Promise<void> {
+    this.#disposal ??= this.#drop();
     return this.#disposal;
   }
-}
 
-function refuse(command: string): Promise<never> {
-  const message = `cannot ${command} the PostgreSQL of DATABASE_URL: it is not ours (use startPostgres({ external: false }))`;
-  return Promise.reject(new LocalServiceError('ERR_EXTERNAL_SERVICE', message));
+  async #drop(): Promise<void> {
+    await Promise.allSettled(this.#databases.values());
+    if (this.#databases.size === 0) return;
+    await withClient(this.url, async (client) => {
+      for (const name of this.#databases.keys()) await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+    });
+  }
 }
 
 const ENVIRONMENT: Record<string, string> = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' };
@@ -136,11 +134,12 @@ async function initialise(
   { initdb }: PostgresBinaries,
   owner: Owner | undefined,
   password: string,
+  deadline: number,
 ): Promise<void> {
   const passwordFile = join(guardian.folder, 'password');
-  await writeFile(passwordFile, password, { mode: 0o600 });
+  await writeFile(passwordFile, password, { mode: 0o600, flag: 'wx' });
   if (owner) await chown(passwordFile, owner.uid, owner.gid);
-  const { code, output } = await guardian.run({
+  const program = {
     file: initdb,
     args: [
       ...['-D', join(guardian.folder, 'data'), '--username=postgres', `--pwfile=${passwordFile}`],
@@ -150,15 +149,32 @@ async function initialise(
     ],
     owner,
     env: ENVIRONMENT,
-  });
-  await rm(passwordFile);
-  if (code !== 0) throw new LocalServiceError('ERR_START_FAILED', `initdb failed (exit code ${code}):\n${output}`);
+  };
+  const { code, output } = await guardian.run(program, Math.max(0, deadline - performance.now()));
+  await rm(passwordFile, { force: true });
+  if (code === 0) return;
+  if (performance.now() >= deadline)
+    throw new LocalServiceError('ERR_TIMEOUT', `initdb was not ready in time:\n${output}`);
+  throw new LocalServiceError('ERR_START_FAILED', `initdb failed (exit code ${code}):\n${output}`);
 }
 
 function settingArgs(guardian: Guardian, port: number, settings: Record<string, string>): string[] {
   // The cluster's name is in the title of each of its processes, by which the guardian knows them.
-  const all = { ...SETTINGS, ...settings, port: String(port), cluster_name: basename(guardian.folder) };
-  return Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const fixed = { ...FIXED_SETTINGS, port: String(port), cluster_name: basename(guardian.folder) };
+  return Object.entries({ ...DEFAULT_SETTINGS, ...settings, ...fixed }).flatMap(([name, value]) => [
+    '-c',
+    `${name}=${value}`,
+  ]);
+}
+
+function checkedSettings(settings: Record<string, string>): Record<string, string> {
+  for (const [name, value] of Object.entries(settings)) {
+    if (Object.hasOwn(FIXED_SETTINGS, name) || name === 'port' || name === 'cluster_name') {
+      throw new RangeError(complaint('settings', `without ${name}, which is chosen for you`, settings));
+    }
+    if (typeof value !== 'string') throw new TypeError(complaint(`settings.${name}`, 'a string', value));
+  }
+  return settings;
 }
 
 function databaseName(): string {
@@ -170,6 +186,12 @@ async function createDatabase(serverUrl: string, name: string): Promise<string> 
   const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   return url.href;
+}
+
+/** Somebody else's server, on a port that was taken before ours got it, might let everybody in. */
+async function mustBe(client: pg.Client, clusterName: string): Promise<void> {
+  const { rows } = await client.query<{ cluster_name: string }>('SHOW cluster_name');
+  if (rows[0]?.cluster_name !== clusterName) throw new Error('another PostgreSQL answers on this port');
 }
 
 async function withClient(
