@@ -8,7 +8,9 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function serve(handler: Parameters<typeof createServer>[1]): Promise<{ url: string; sockets: Set<Socket>; peak: () => number; server: Server }> {
+async function serve(
+  handler: Parameters<typeof createServer>[1],
+): Promise<{ url: string; sockets: Set<Socket>; peak: () => number; server: Server }> {
   const sockets = new Set<Socket>();
   let peak = 0;
   const server = createServer({ keepAliveTimeout: 60_000 }, handler);
@@ -35,18 +37,28 @@ const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe('the connections of an HttpPool', () => {
   it('are never more than maxConnections, over all origins together', async () => {
-    const handler = (_request: unknown, response: { end(text: string): void }) => setTimeout(() => response.end('ok'), 5);
+    const handler = (_request: unknown, response: { end(text: string): void }) =>
+      setTimeout(() => response.end('ok'), 5);
     const servers = await Promise.all([serve(handler), serve(handler), serve(handler)]);
     const http = pool({ maxConnections: 4 });
     let most = 0;
     const calls = Array.from({ length: 60 }, async (_, index) => {
       const response = await http.get(`${servers[index % 3]!.url}/`);
-      most = Math.max(most, servers.reduce((sum, { sockets }) => sum + sockets.size, 0));
+      most = Math.max(
+        most,
+        servers.reduce((sum, { sockets }) => sum + sockets.size, 0),
+      );
       expect(http.stats().connections).toBeLessThanOrEqual(4);
       return response.text();
     });
     expect(new Set(await Promise.all(calls))).toEqual(new Set(['ok']));
-    expect(http.stats()).toMatchObject({ inFlight: 0, queued: 0, requests: 60, responses: { '2xx': 60 }, failures: {} });
+    expect(http.stats()).toMatchObject({
+      inFlight: 0,
+      queued: 0,
+      requests: 60,
+      responses: { '2xx': 60 },
+      failures: {},
+    });
   });
 
   it('to one origin reach the maximum when there is work for them', async () => {
@@ -95,7 +107,9 @@ describe('the connections of an HttpPool', () => {
   });
 
   it('are freed by a small body that nobody reads, and by a large one when its time is over', async () => {
-    const { url } = await serve((request, response) => response.end(Buffer.alloc(request.url === '/small' ? 100 : 2_000_000)));
+    const { url } = await serve((request, response) =>
+      response.end(Buffer.alloc(request.url === '/small' ? 100 : 2_000_000)),
+    );
     const http = pool({ maxConnections: 1, timeoutMs: 300 });
     await http.get(`${url}/small`);
     await http.get(`${url}/large`);

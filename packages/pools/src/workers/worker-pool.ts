@@ -1,0 +1,287 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { ResourceLimits, TransferListItem } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { onAbort } from '../abort-listener.ts';
+import { longestTimerMs, numberOption } from '../check-options.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import { PoolError } from '../errors.ts';
+import type { WorkerTasks } from './define-worker.ts';
+
+export interface WorkerPoolOptions {
+  /** The worker file: JavaScript whose exports are the tasks. An absolute path, a `file:` URL or its text. */
+  filename: string | URL;
+  /** In errors and metrics. Default `workers`. */
+  name?: string | undefined;
+  /** Threads at most. Default: the processors but one, from 1. */
+  maxThreads?: number | undefined;
+  /** Threads that are started at once and kept. Default 1, from 0. */
+  minThreads?: number | undefined;
+  /** How long a thread above `minThreads` is kept without work. Milliseconds, default 30,000. */
+  maxIdleMs?: number | undefined;
+  /** Tasks that may wait for a thread; one more is refused with ERR_OVERLOADED. Default 1,000, from 0. */
+  maxQueue?: number | undefined;
+  /** Total time of a task, waiting included. Milliseconds, default 30,000; Infinity for none. */
+  timeoutMs?: number | undefined;
+  /** Limits of memory for each thread, in MiB; a task above them fails, the process goes on. Default: those of Node. */
+  resourceLimits?: ResourceLimits | undefined;
+  /** What the threads find as `workerData`. */
+  workerData?: unknown;
+  /** The environment of the threads. Default: a copy of the process's. */
+  env?: Record<string, string> | undefined;
+  /** Time. Default: the process's own. */
+  clock?: Clock | undefined;
+}
+
+export interface WorkerRunOptions<Name extends string = string> {
+  /** Which export of the worker file runs. Default `default`. */
+  name?: Name | undefined;
+  signal?: AbortSignal | undefined;
+  /** Total time of this task, waiting included. Milliseconds. Default: the pool's. */
+  timeoutMs?: number | undefined;
+  /** What is handed over instead of copied: the buffers of typed arrays, ports. They are no longer usable here. */
+  transfer?: readonly TransferListItem[] | undefined;
+}
+
+export interface WorkerPoolStats {
+  threads: number;
+  idle: number;
+  running: number;
+  queued: number;
+  completed: number;
+  failed: number;
+  timedOut: number;
+  replaced: number;
+}
+
+interface Job {
+  readonly input: unknown;
+  readonly name: string;
+  readonly transfer: readonly TransferListItem[];
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+  readonly timer: unknown;
+  readonly removeAbort: (() => void) | undefined;
+  readonly controller: AbortController;
+  started: boolean;
+}
+
+/** CPU work in threads: bounded, and stopped for good when its caller has given up. */
+export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements AsyncDisposable {
+  readonly name: string;
+  readonly #piscina: Piscina;
+  readonly #clock: Clock;
+  readonly #maxThreads: number;
+  readonly #maxQueue: number;
+  readonly #timeoutMs: number;
+  readonly #waiting = new Set<Job>();
+  readonly #running = new Set<Job>();
+  // A thread outlives the task it was started for: it belongs to the pool's context, not to that caller's.
+  readonly #inOwnContext = AsyncLocalStorage.snapshot();
+  #completed = 0;
+  #failed = 0;
+  #timedOut = 0;
+  #replaced = 0;
+  #destroyed = 0;
+  #closed: Promise<void> | undefined;
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: WorkerPoolOptions) {
+    const number = (option: keyof WorkerPoolOptions, fallback: number, rule: Parameters<typeof numberOption>[4]) =>
+      numberOption('WorkerPool', option, options[option] as number | undefined, fallback, rule);
+    this.name = options.name ?? 'workers';
+    this.#clock = options.clock ?? systemClock;
+    this.#maxThreads = number('maxThreads', Math.max(1, availableParallelism() - 1), { min: 1, integer: true });
+    const minThreads = number('minThreads', 1, { min: 0, integer: true });
+    if (minThreads > this.#maxThreads) {
+      throw new RangeError(
+        `@x/pools: WorkerPool.minThreads must not be above maxThreads (${this.#maxThreads}), got ${minThreads}`,
+      );
+    }
+    this.#maxQueue = number('maxQueue', 1_000, { min: 0, integer: true, infinity: true });
+    this.#timeoutMs = number('timeoutMs', 30_000, { min: 1, infinity: true });
+    const idleTimeout = number('maxIdleMs', 30_000, { min: 0, infinity: true });
+    this.#piscina = new Piscina({
+      filename: workerFile(options.filename),
+      minThreads,
+      maxThreads: this.#maxThreads,
+      idleTimeout,
+      ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits }),
+      ...(options.workerData === undefined ? {} : { workerData: options.workerData }),
+      ...(options.env === undefined ? {} : { env: options.env }),
+      recordTiming: false,
+    });
+    this.#piscina.on('workerDestroy', () => {
+      this.#destroyed++;
+    });
+    this.#piscina.on('error', (error: Error) => this.#onThreadError(error));
+  }
+
+  /** Runs a task in a thread. Its own error rejects as it was thrown. */
+  async run<Name extends keyof Tasks & string = 'default'>(
+    input: Parameters<Tasks[Name]>[0],
+    options: WorkerRunOptions<Name> = {},
+  ): Promise<Awaited<ReturnType<Tasks[Name]>>> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    if (this.#closed !== undefined) throw this.#closedError();
+    const timeoutMs = numberOption('WorkerPool.run', 'timeoutMs', options.timeoutMs, this.#timeoutMs, {
+      min: 1,
+      infinity: true,
+    });
+    if (this.#running.size >= this.#maxThreads && this.#waiting.size >= this.#maxQueue) {
+      throw new PoolError(
+        'ERR_OVERLOADED',
+        `WorkerPool ${this.name}: ${this.#running.size} tasks run and ${this.#waiting.size} wait already`,
+        { retryAfterMs: 1_000 },
+      );
+    }
+    return new Promise<unknown>((resolve, reject) => {
+      const job: Job = {
+        input,
+        name: options.name ?? 'default',
+        transfer: options.transfer ?? [],
+        resolve,
+        reject,
+        timer:
+          timeoutMs > longestTimerMs
+            ? undefined
+            : this.#clock.setTimeout(() => {
+                this.#timedOut++;
+                const text = `WorkerPool ${this.name}: the task did not end within ${timeoutMs} ms`;
+                this.#stop(job, new PoolError('ERR_TIMEOUT', text));
+              }, timeoutMs),
+        removeAbort: signal === undefined ? undefined : onAbort(signal, () => this.#stop(job, signal.reason)),
+        controller: new AbortController(),
+        started: false,
+      };
+      this.#waiting.add(job);
+      this.#pump();
+    }) as Promise<Awaited<ReturnType<Tasks[Name]>>>;
+  }
+
+  stats(): WorkerPoolStats {
+    const threads = this.#piscina.threads.length;
+    return {
+      threads,
+      idle: Math.max(0, threads - this.#running.size),
+      running: this.#running.size,
+      queued: this.#waiting.size,
+      completed: this.#completed,
+      failed: this.#failed,
+      timedOut: this.#timedOut,
+      replaced: this.#replaced,
+    };
+  }
+
+  /** Refuses new tasks and those that wait, lets running ones end (at most `timeoutMs`, default 10,000), then stops them. */
+  close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
+    this.#closed ??= this.#close(numberOption('WorkerPool.close', 'timeoutMs', options.timeoutMs, 10_000, { min: 0 }));
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    for (const job of [...this.#waiting]) this.#stop(job, this.#closedError());
+    if (this.#running.size > 0) {
+      await new Promise<void>((resolve) => {
+        const timer = this.#clock.setTimeout(resolve, timeoutMs);
+        this.#onIdle = () => {
+          this.#clock.clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    for (const job of [...this.#running]) this.#stop(job, this.#closedError());
+    await this.#piscina.destroy();
+  }
+
+  /** Tasks wait here and not in piscina, which is given one for each thread: so the one whose caller left is gone at once. */
+  #pump(): void {
+    for (const job of this.#waiting) {
+      if (this.#running.size >= this.#maxThreads) return;
+      this.#waiting.delete(job);
+      this.#running.add(job);
+      job.started = true;
+      this.#inOwnContext(() => this.#start(job));
+    }
+  }
+
+  #start(job: Job): void {
+    const { input, name, transfer, controller } = job;
+    this.#piscina.run(input, { name, signal: controller.signal, transferList: [...transfer] }).then(
+      (value) => {
+        if (!this.#finish(job)) return;
+        this.#completed++;
+        job.resolve(value);
+      },
+      (error: unknown) => {
+        if (!this.#finish(job)) return;
+        this.#failed++;
+        job.reject(this.#classify(error));
+      },
+    );
+  }
+
+  #stop(job: Job, reason: unknown): void {
+    if (!this.#finish(job)) return;
+    job.reject(reason);
+    const before = this.#destroyed;
+    if (job.started) job.controller.abort(reason);
+    if (this.#destroyed > before) this.#replaced++;
+  }
+
+  /** Takes the job out of the books, once. */
+  #finish(job: Job): boolean {
+    if (!this.#running.delete(job) && !this.#waiting.delete(job)) return false;
+    this.#clock.clearTimeout(job.timer);
+    job.removeAbort?.();
+    // After the caller has been told, and after piscina has put a new thread in the place of a stopped one.
+    queueMicrotask(() => {
+      this.#pump();
+      if (this.#running.size === 0) this.#onIdle?.();
+    });
+    return true;
+  }
+
+  /** piscina tells of a thread that failed without a task. When no thread is left, what was given to it would wait for ever. */
+  #onThreadError(error: Error): void {
+    if (this.#piscina.threads.length > 0) return;
+    for (const job of [...this.#running]) {
+      if (!this.#finish(job)) continue;
+      this.#failed++;
+      job.reject(
+        new PoolError('ERR_WORKER_LOST', `WorkerPool ${this.name}: no worker could be started`, { cause: error }),
+      );
+      job.controller.abort();
+    }
+  }
+
+  #classify(error: unknown): unknown {
+    const { code, message } = error as { code?: unknown; message?: unknown };
+    const outOfMemory = code === 'ERR_WORKER_OUT_OF_MEMORY';
+    if (!outOfMemory && !/^worker exited with code|^Terminating worker thread/.test(String(message))) return error;
+    this.#replaced++;
+    return new PoolError(
+      'ERR_WORKER_LOST',
+      `WorkerPool ${this.name}: the worker ${outOfMemory ? 'ran out of memory' : 'ended'} while it ran the task`,
+      { cause: error },
+    );
+  }
+
+  #closedError(): PoolError {
+    return new PoolError('ERR_POOL_CLOSED', `WorkerPool ${this.name} is closed`);
+  }
+}
+
+function workerFile(filename: string | URL): string {
+  const path = filename instanceof URL || filename.startsWith('file:') ? fileURLToPath(filename) : filename;
+  if (!existsSync(path))
+    throw new TypeError(`@x/pools: WorkerPool.filename must be a worker file, got ${path}, which does not exist`);
+  return path;
+}
