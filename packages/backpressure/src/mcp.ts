@@ -1,1 +1,114 @@
-export {};
+import { contextOf, signalOf, type ToolContext, withSignal } from './tool-context.ts';
+import type { Priority } from './waiting-room.ts';
+
+export { identify, type ToolContext } from './tool-context.ts';
+
+/** A tool handler of either SDK: `(args, ctx)` or `(ctx)`. */
+export type ToolHandler = (...callArguments: never[]) => unknown;
+
+/** What a `ConcurrencyLimiter` has of use here. */
+export interface ToolLimiter {
+  run<T>(
+    fn: (context: { readonly signal: AbortSignal }) => T | PromiseLike<T>,
+    options: { signal?: AbortSignal; priority?: Priority; key?: string; timeoutMs?: number },
+  ): Promise<T>;
+}
+
+export interface LimitedToolOptions {
+  /** The tool's or its dependency's name, for the words the model reads. Default: "This tool". */
+  name?: string | undefined;
+  /** The caller, for fairness between callers in the queue. Default: all are one caller. `identify` does where there are tokens. */
+  key?: ((context: ToolContext) => string | undefined) | undefined;
+  /** Default `'default'`. */
+  priority?: Priority | ((context: ToolContext) => Priority) | undefined;
+  /** How long the handler may run, in milliseconds. Then its signal aborts, and the permit is kept until it has really ended. Default: no bound. */
+  timeoutMs?: number | undefined;
+}
+
+/**
+ * Runs a tool's handler under a limiter. A refusal and a time-out become a tool result that tells the model when to try
+ * again; what the handler itself throws passes through.
+ */
+export function limitedTool<H extends ToolHandler>(
+  limiter: ToolLimiter,
+  handler: H,
+  options: LimitedToolOptions = {},
+): H {
+  const { name, key, priority, timeoutMs } = options;
+  const limited = async (...callArguments: unknown[]): Promise<unknown> => {
+    const context = contextOf(callArguments);
+    const signal = signalOf(context);
+    const caller = key?.(context);
+    const importance = typeof priority === 'function' ? priority(context) : priority;
+    let own: { error: unknown } | undefined;
+    try {
+      return await limiter.run(
+        async (run) => {
+          try {
+            return await handler(
+              ...((timeoutMs === undefined ? callArguments : withSignal(callArguments, run.signal)) as never[]),
+            );
+          } catch (error) {
+            own = { error };
+            throw error;
+          }
+        },
+        {
+          ...(signal && { signal }),
+          ...(importance && { priority: importance }),
+          ...(caller !== undefined && { key: caller }),
+          ...(timeoutMs !== undefined && { timeoutMs }),
+        },
+      );
+    } catch (error) {
+      if (own !== undefined && own.error === error) throw error;
+      const refusal = refusalOf(error, name);
+      if (refusal === undefined) throw error;
+      return refusal;
+    }
+  };
+  return limited as unknown as H;
+}
+
+/** A tool result that says no. The hint is in the text and in `_meta`; clients check `structuredContent` against the tool's schema even of an error. */
+interface Refusal {
+  isError: true;
+  content: [{ type: 'text'; text: string }];
+  _meta: { 'x/error': { code: string; reason: string; retryAfterMs?: number } };
+}
+
+function refusalOf(error: unknown, name: string | undefined): Refusal | undefined {
+  const { code, reason, retryAfterMs, timeoutMs } = (error ?? {}) as Record<string, unknown>;
+  const tool = name === undefined ? 'This tool' : `"${name}"`;
+  if (code === 'ERR_TIMEOUT' && typeof timeoutMs === 'number') {
+    return refusal(
+      `${tool} did not finish within ${seconds(timeoutMs)} and was stopped. Ask for less at once, or try again later.`,
+      { code, reason: 'timeout' },
+    );
+  }
+  if (code !== 'ERR_OVERLOADED' || typeof reason !== 'string' || typeof retryAfterMs !== 'number') return undefined;
+  const why = explanations[reason] ?? 'is busy';
+  return refusal(`${tool} ${why}. Nothing was done. Try again in ${seconds(retryAfterMs)}.`, {
+    code,
+    reason,
+    retryAfterMs,
+  });
+}
+
+function refusal(text: string, error: Refusal['_meta']['x/error']): Refusal {
+  return { isError: true, content: [{ type: 'text', text }], _meta: { 'x/error': error } };
+}
+
+const explanations: Record<string, string> = {
+  queue_full: 'is busy: too many calls are waiting for it',
+  queue_timeout: 'is busy: this call waited too long for its turn',
+  deadline: 'is busy: this call could not have finished in time',
+  shed: 'is busy and takes only more important calls now',
+  rate_limited: 'was called too often',
+  draining: 'is being shut down',
+};
+
+function seconds(ms: number): string {
+  const whole = Math.max(1, Math.ceil(ms / 1_000));
+  return whole === 1 ? '1 second' : `${whole} seconds`;
+}

@@ -1,0 +1,16 @@
+/**
+ * A limit that finds itself from how long work takes. The limiter asks for `limit` after each `record`.
+ * It is not called for outcomes that are to be ignored, nor for work that was refused.
+ */
+export interface AdaptiveLimit {
+  /** How much may be in flight now: a whole number from 1. */
+  readonly limit: number;
+  /**
+   * One piece of work ended.
+   * @param now monotonic milliseconds
+   * @param runMs how long it ran; the time in the queue is not in it
+   * @param inFlight how much was in flight when it started, itself included
+   * @param failed it failed in a way that speaks of overload
+   */
+  record(now: number, runMs: number, inFlight: number, failed: boolean): void;
+}

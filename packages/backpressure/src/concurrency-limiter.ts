@@ -1,0 +1,414 @@
+import type { AdaptiveLimit } from './adaptive-limit.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { DrainRate } from './drain-rate.ts';
+import { OverloadedError, type RejectReason } from './errors.ts';
+import { type Ending, runLeavable } from './leavable-run.ts';
+import { checkAtLeast, checkCount, checkOneOf, refuse } from './option-checks.ts';
+import { type GiveBack, OneShotPermit, type Outcome, type Permit } from './permit.ts';
+import { type RunContext, UnabortableContext } from './run-context.ts';
+import { type Priority, priorities, Waiter, WaitingRoom } from './waiting-room.ts';
+
+export interface ConcurrencyLimiterOptions {
+  /** How much may be in flight at once: a whole number from 1 (or `Infinity`), or a limit that adapts itself. */
+  limit: number | AdaptiveLimit;
+  /** How many may wait. Default 1,000; 0 refuses at once what cannot start at once. A good size is what can be done within the callers' patience. */
+  maxQueue?: number | undefined;
+  /** How long one may wait. Milliseconds, default 30,000; `Infinity` for no bound. Shorter than the callers' own time-outs, or the work is done for nobody. */
+  queueTimeoutMs?: number | undefined;
+  /**
+   * Who is next, within a priority and a caller: `'fifo'` the oldest; `'lifo'` the newest; `'adaptive'` the oldest, but
+   * the newest once the queue has not been empty for 100 ms, when the oldest's callers have most likely given up (Maurer,
+   * "Fail at Scale", ACM Queue 13(8), 2015). Default `'fifo'`, with an adaptive limit `'adaptive'`.
+   */
+  order?: 'fifo' | 'lifo' | 'adaptive' | undefined;
+  /**
+   * What an ending says of the capacity; for an adaptive limit only. Default: a value is `'success'`; an error with the
+   * code ERR_TIMEOUT or ERR_OVERLOADED is `'failure'`; any other error is `'ignore'`, for a wrong argument fails fast and proves nothing.
+   */
+  classify?: ((ending: { value: unknown } | { error: unknown }) => Outcome) | undefined;
+  /** Named in errors. Default `'limiter'`. */
+  name?: string | undefined;
+  clock?: Clock | undefined;
+  /** A number from 0 to 1, for the jitter of `retryAfterMs`. Default `Math.random`. */
+  random?: (() => number) | undefined;
+}
+
+export interface AcquireOptions {
+  /** Gives up the place in the queue. */
+  signal?: AbortSignal | undefined;
+  /** Default `'default'`. */
+  priority?: Priority | undefined;
+  /** The caller. Callers take turns, so that one with 500 calls does not make another wait for all of them. Calls without a key count as one caller. */
+  key?: string | undefined;
+  /** When the result is worth nothing any more. Milliseconds from now. Work that could not end in time, by how long work takes of late, is refused before it starts. */
+  deadlineMs?: number | undefined;
+}
+
+export interface RunOptions extends AcquireOptions {
+  /** How long the work may run once started, in milliseconds. Then its signal aborts and the caller gets ERR_TIMEOUT; the permit is kept until the work has really ended. Default: no bound. */
+  timeoutMs?: number | undefined;
+}
+
+export interface LimiterStats {
+  limit: number;
+  inFlight: number;
+  queued: number;
+  /** Work that was started. */
+  admitted: number;
+  /** Work that has ended, well or badly. */
+  completed: number;
+  /** Work whose caller left, by abort or time-out, before it ended. */
+  abandoned: number;
+  /** Of these, what still runs and holds a permit. */
+  abandonedInFlight: number;
+  rejected: Record<Exclude<RejectReason, 'rate_limited'>, number>;
+  /** Time spent in the queue by what was then started. A sum, milliseconds. */
+  queueWaitMs: number;
+  /** Time spent running by what has ended. A sum, milliseconds. */
+  runMs: number;
+}
+
+/** At most `limit` at a time; at most `maxQueue` wait; the rest is refused at once and told when to come back. */
+export class ConcurrencyLimiter implements AsyncDisposable {
+  #limit: number;
+  readonly #adaptive: AdaptiveLimit | undefined;
+  readonly #maxQueue: number;
+  readonly #queueTimeoutMs: number;
+  readonly #order: 'fifo' | 'lifo' | 'adaptive';
+  readonly #classify: NonNullable<ConcurrencyLimiterOptions['classify']>;
+  readonly #name: string;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+
+  readonly #room = new WaitingRoom();
+  readonly #drainRate: DrainRate;
+  readonly #giveBack: GiveBack = (startedAt, inFlight, outcome) => this.#leave(startedAt, inFlight, outcome);
+  /** Fires when the one who has waited longest has waited too long. One for all: everyone may wait equally long. */
+  #queueTimer: unknown;
+  #nonEmptySince = 0;
+  #meanRunMs = 0;
+  #closed = false;
+  #whenIdle: (() => void)[] = [];
+
+  #inFlight = 0;
+  #admitted = 0;
+  #completed = 0;
+  #abandoned = 0;
+  #abandonedInFlight = 0;
+  #queueWaitMs = 0;
+  #runMs = 0;
+  readonly #rejected: LimiterStats['rejected'] = { queue_full: 0, queue_timeout: 0, deadline: 0, shed: 0, draining: 0 };
+
+  constructor(options: ConcurrencyLimiterOptions) {
+    const { limit, maxQueue = 1_000, queueTimeoutMs = 30_000, classify, name = 'limiter' } = options;
+    if (typeof limit === 'object' && limit !== null) this.#adaptive = limit;
+    else checkCount('limit', limit, 1, true);
+    const { order = this.#adaptive === undefined ? 'fifo' : 'adaptive' } = options;
+    checkCount('maxQueue', maxQueue, 0, true);
+    checkAtLeast('queueTimeoutMs', queueTimeoutMs, 0);
+    checkOneOf('order', order, ['fifo', 'lifo', 'adaptive']);
+    if (classify !== undefined && this.#adaptive === undefined) {
+      refuse('classify', 'left out where the limit is a number, which nothing adapts', classify);
+    }
+    this.#limit = typeof limit === 'number' ? limit : limit.limit;
+    this.#maxQueue = maxQueue;
+    this.#queueTimeoutMs = queueTimeoutMs;
+    this.#order = order;
+    this.#classify = classify ?? classifyByCode;
+    this.#name = name;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+    this.#drainRate = new DrainRate(this.#clock.now());
+  }
+
+  /** Runs `fn` when it is its turn. Rejects with ERR_OVERLOADED if that never comes, else settles as `fn` does. */
+  async run<T>(fn: (context: RunContext) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
+    if (options?.signal !== undefined || options?.timeoutMs !== undefined) return this.#runLeavable(fn, options);
+    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options));
+    const inFlight = this.#inFlight;
+    try {
+      const value = await fn(new UnabortableContext());
+      this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge({ value }));
+      return value;
+    } catch (error) {
+      this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge({ error }));
+      throw error;
+    }
+  }
+
+  /** A permit now, or undefined if there is none or others wait for one. */
+  tryAcquire(): Permit | undefined {
+    const startedAt = this.#tryEnter(undefined);
+    return startedAt === undefined ? undefined : new OneShotPermit(this.#giveBack, startedAt, this.#inFlight);
+  }
+
+  /** A permit as soon as there is one. Rejects with ERR_OVERLOADED, or with the signal's reason. */
+  async acquire(options?: AcquireOptions): Promise<Permit> {
+    options?.signal?.throwIfAborted();
+    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options));
+    const permit = new OneShotPermit(this.#giveBack, startedAt, this.#inFlight);
+    if (options?.signal?.aborted) {
+      permit.ignore();
+      throw options.signal.reason;
+    }
+    return permit;
+  }
+
+  /** How much may be in flight now. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** Changes the limit. A larger one lets waiters in at once; under a smaller one what runs may end in peace. */
+  setLimit(limit: number): void {
+    if (this.#adaptive !== undefined) refuse('setLimit', 'used with a fixed limit only, this one adapts itself', limit);
+    checkCount('limit', limit, 1, true);
+    this.#limit = limit;
+    this.#letIn(this.#clock.now());
+  }
+
+  /** Resolves when nothing runs and nothing waits. */
+  onIdle(): Promise<void> {
+    if (this.#isIdle) return Promise.resolve();
+    return new Promise((resolve) => this.#whenIdle.push(resolve));
+  }
+
+  stats(): LimiterStats {
+    return {
+      limit: this.#limit,
+      inFlight: this.#inFlight,
+      queued: this.#room.size,
+      admitted: this.#admitted,
+      completed: this.#completed,
+      abandoned: this.#abandoned,
+      abandonedInFlight: this.#abandonedInFlight,
+      rejected: { ...this.#rejected },
+      queueWaitMs: this.#queueWaitMs,
+      runMs: this.#runMs,
+    };
+  }
+
+  /**
+   * Refuses new work and all that waits (reason `draining`), and resolves when what runs has ended, at the latest after
+   * `timeoutMs` (default: no bound).
+   */
+  async close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
+    const { timeoutMs } = options;
+    if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
+    this.#closed = true;
+    for (let waiter = this.#room.oldest; waiter !== undefined; waiter = this.#room.oldest) {
+      this.#turnAway(waiter, 'draining');
+    }
+    const idle = this.onIdle();
+    if (timeoutMs === undefined || this.#isIdle) return idle;
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.setTimeout(resolve, timerMs(timeoutMs));
+      void idle.then(() => {
+        this.#clock.clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  get #isIdle(): boolean {
+    return this.#inFlight === 0 && this.#room.size === 0;
+  }
+
+  /** Takes a permit that is free and returns when that was; undefined if none is. Nobody overtakes those who wait. */
+  #tryEnter(options: AcquireOptions | undefined): number | undefined {
+    if (this.#inFlight >= this.#limit || this.#room.size > 0 || this.#closed) return undefined;
+    // Not refused by the estimate while a permit is free: then nothing would run, and the estimate never improve.
+    if (options?.deadlineMs !== undefined && !(options.deadlineMs > 0)) return undefined;
+    this.#inFlight++;
+    this.#admitted++;
+    return this.#clock.now();
+  }
+
+  /** Waits for a permit and returns when it was given. */
+  #queue(options: AcquireOptions | undefined): Promise<number> {
+    const now = this.#clock.now();
+    const { signal, priority, key, deadlineMs = Number.POSITIVE_INFINITY } = options ?? none;
+    if (priority !== undefined) checkOneOf('priority', priority, priorities);
+    checkAtLeast('deadlineMs', deadlineMs, Number.NEGATIVE_INFINITY);
+    if (this.#closed) return this.#reject('draining', now);
+    if (deadlineMs <= this.#meanRunMs) return this.#reject('deadline', now);
+    if (this.#room.size >= this.#maxQueue) {
+      const victim = this.#room.makePlaceFor(priority, key);
+      if (victim === undefined) return this.#reject('queue_full', now);
+      this.#turnAway(victim, 'shed');
+    }
+    if (this.#room.size === 0) this.#nonEmptySince = now;
+    return new Promise<number>((grant, refuseWaiter) => {
+      const waiter = new Waiter(grant, refuseWaiter, now, now + deadlineMs);
+      this.#room.enter(waiter, priority, key);
+      if (this.#queueTimer === undefined) this.#armQueueTimer(now);
+      if (signal !== undefined) this.#leaveOnAbort(waiter, signal);
+      if (deadlineMs !== Number.POSITIVE_INFINITY) this.#leaveAtDeadline(waiter, deadlineMs - this.#meanRunMs);
+    });
+  }
+
+  #leaveOnAbort(waiter: Waiter, signal: AbortSignal): void {
+    const onAbort = (): void => {
+      if (this.#room.leave(waiter)) {
+        this.#afterLeaving(waiter);
+        waiter.refuse(signal.reason);
+      }
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    waiter.detach = () => signal.removeEventListener('abort', onAbort);
+  }
+
+  #leaveAtDeadline(waiter: Waiter, ms: number): void {
+    const timer = this.#clock.setTimeout(() => this.#turnAway(waiter, 'deadline'), timerMs(ms));
+    const { detach } = waiter;
+    waiter.detach = () => {
+      this.#clock.clearTimeout(timer);
+      detach?.();
+    };
+  }
+
+  /** Gives a permit back and lets others in. */
+  #leave(startedAt: number, inFlight: number, outcome: Outcome): void {
+    const now = this.#clock.now();
+    const runMs = now - startedAt;
+    this.#inFlight--;
+    this.#completed++;
+    this.#runMs += runMs;
+    this.#meanRunMs += (runMs - this.#meanRunMs) / Math.min(this.#completed, meanOver);
+    this.#drainRate.record(now);
+    if (this.#adaptive !== undefined && outcome !== 'ignore') {
+      this.#adaptive.record(now, runMs, inFlight, outcome === 'failure');
+      this.#limit = Math.max(1, this.#adaptive.limit);
+    }
+    if (this.#room.size > 0) this.#letIn(now);
+    else if (this.#inFlight === 0 && this.#whenIdle.length > 0) this.#tellIdle();
+  }
+
+  #letIn(now: number): void {
+    while (this.#inFlight < this.#limit) {
+      const newestFirst =
+        this.#order === 'lifo' || (this.#order === 'adaptive' && now - this.#nonEmptySince > standingAfterMs);
+      const waiter = this.#room.next(newestFirst);
+      if (waiter === undefined) break;
+      this.#afterLeaving(waiter);
+      if (waiter.deadlineAt - now < this.#meanRunMs) {
+        waiter.refuse(this.#overloaded('deadline', now));
+        continue;
+      }
+      this.#inFlight++;
+      this.#admitted++;
+      this.#queueWaitMs += now - waiter.arrivedAt;
+      waiter.grant(now);
+    }
+    if (this.#isIdle && this.#whenIdle.length > 0) this.#tellIdle();
+  }
+
+  /** Refuses one who waits; does nothing if it does not wait any more. */
+  #turnAway(waiter: Waiter, reason: keyof LimiterStats['rejected']): void {
+    this.#room.leave(waiter);
+    this.#afterLeaving(waiter);
+    waiter.refuse(this.#overloaded(reason, this.#clock.now()));
+  }
+
+  #afterLeaving(waiter: Waiter): void {
+    waiter.detach?.();
+    if (this.#room.size === 0 && this.#queueTimer !== undefined) {
+      this.#clock.clearTimeout(this.#queueTimer);
+      this.#queueTimer = undefined;
+    }
+  }
+
+  #armQueueTimer(now: number): void {
+    const oldest = this.#room.oldest;
+    if (oldest === undefined || this.#queueTimeoutMs === Number.POSITIVE_INFINITY) return;
+    const ms = oldest.arrivedAt + this.#queueTimeoutMs - now;
+    this.#queueTimer = this.#clock.setTimeout(() => this.#onQueueTimer(), timerMs(ms));
+  }
+
+  #onQueueTimer(): void {
+    this.#queueTimer = undefined;
+    const now = this.#clock.now();
+    for (let waiter = this.#room.oldest; waiter !== undefined; waiter = this.#room.oldest) {
+      if (now - waiter.arrivedAt < this.#queueTimeoutMs) break;
+      this.#turnAway(waiter, 'queue_timeout');
+    }
+    this.#armQueueTimer(now);
+  }
+
+  #reject(reason: keyof LimiterStats['rejected'], now: number): Promise<never> {
+    return Promise.reject(this.#overloaded(reason, now));
+  }
+
+  #overloaded(reason: keyof LimiterStats['rejected'], now: number): OverloadedError {
+    this.#rejected[reason]++;
+    const wait = this.#drainRate.timeFor(this.#room.size + 1, now) ?? unknownWaitMs;
+    const bounded = Math.min(Math.max(wait, minRetryMs), maxRetryMs);
+    return new OverloadedError(reason, Math.ceil(bounded * (1 + this.#random() / 2)), this.#name);
+  }
+
+  #tellIdle(): void {
+    const told = this.#whenIdle;
+    this.#whenIdle = [];
+    for (const resolve of told) resolve();
+  }
+
+  async #runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, options: RunOptions): Promise<T> {
+    const { signal, timeoutMs } = options;
+    if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
+    signal?.throwIfAborted();
+    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options));
+    const inFlight = this.#inFlight;
+    if (signal?.aborted) {
+      this.#leave(startedAt, inFlight, 'ignore');
+      throw signal.reason;
+    }
+    return runLeavable(fn, {
+      signal,
+      timeoutMs: timeoutMs === undefined || timeoutMs === Number.POSITIVE_INFINITY ? undefined : timerMs(timeoutMs),
+      clock: this.#clock,
+      what: this.#name,
+      onLeft: () => {
+        this.#abandoned++;
+        this.#abandonedInFlight++;
+      },
+      onEnded: (ending) => {
+        if (ending.leftBy !== undefined) this.#abandonedInFlight--;
+        this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge(ending));
+      },
+    });
+  }
+
+  #judge(ending: Ending): Outcome {
+    if (ending.leftBy === 'abort') return 'ignore';
+    if (ending.leftBy === 'timeout') return 'failure';
+    try {
+      return this.#classify(ending);
+    } catch {
+      return 'ignore';
+    }
+  }
+}
+
+const none: AcquireOptions = {};
+/** As long as in "Fail at Scale": a queue that has not been empty for so long is not a burst but overload. */
+const standingAfterMs = 100;
+/** Smoothing of the mean run time: about so many of the last calls count. */
+const meanOver = 10;
+const unknownWaitMs = 1_000;
+const minRetryMs = 100;
+const maxRetryMs = 60_000;
+
+/** Node's timers fire at once when asked for more. */
+function timerMs(ms: number): number {
+  return Math.min(Math.max(0, ms), 2 ** 31 - 1);
+}
+
+function classifyByCode(ending: { value: unknown } | { error: unknown }): Outcome {
+  if ('value' in ending) return 'success';
+  const code = (ending.error as { code?: unknown } | null | undefined)?.code;
+  return code === 'ERR_TIMEOUT' || code === 'ERR_OVERLOADED' ? 'failure' : 'ignore';
+}

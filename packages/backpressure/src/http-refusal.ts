@@ -1,0 +1,79 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { systemClock } from './clock.ts';
+
+export interface HttpRefusal {
+  status: 503 | 429;
+  reason: string;
+  retryAfterMs: number;
+}
+
+/**
+ * Answers a request that is not served, without waiting for its body. A body that is still on its way is thrown away, so
+ * that the connection can be used again and the client, which may read only after it has written, gets the answer
+ * (closing with unread data would reset the connection under it); but only up to a bound, then the connection is cut.
+ */
+export function refuseRequest(request: IncomingMessage, response: ServerResponse, refusal: HttpRefusal): void {
+  const { status, reason, retryAfterMs } = refusal;
+  const retryAfterSeconds = Math.max(1, Math.ceil(retryAfterMs / 1_000));
+  const body = JSON.stringify({
+    jsonrpc: '2.0',
+    id: null,
+    error: {
+      code: status,
+      message: `${words[status]} Retry in ${retryAfterSeconds} s.`,
+      data: { error: names[status], reason, retryAfterMs },
+    },
+  });
+  const length = Number(request.headers['content-length'] ?? 0);
+  response.writeHead(status, {
+    'Content-Type': 'application/json',
+    'Content-Length': Buffer.byteLength(body),
+    'Retry-After': retryAfterSeconds,
+    'Cache-Control': 'no-store',
+    ...((length > maxDiscardedBytes || reason === 'draining') && { Connection: 'close' }),
+  });
+  const hasBody = length > 0 || request.headers['transfer-encoding'] !== undefined;
+  if (!hasBody || request.complete) {
+    response.end(body);
+    return;
+  }
+  response.write(body);
+  discardBody(request, response);
+}
+
+/** Ends the response when the request's body has been thrown away; cuts the connection if that takes too much. */
+function discardBody(request: IncomingMessage, response: ServerResponse): void {
+  let bytes = 0;
+  const timer = systemClock.setTimeout(() => cut(), maxDiscardMs) as NodeJS.Timeout;
+  timer.unref();
+  const cut = (): void => {
+    finish();
+    response.end();
+    request.destroy();
+  };
+  const finish = (): void => {
+    systemClock.clearTimeout(timer);
+    request.off('data', count);
+    request.off('end', onEnd);
+    response.off('close', finish);
+  };
+  const count = (chunk: Buffer): void => {
+    bytes += chunk.length;
+    if (bytes > maxDiscardedBytes) cut();
+  };
+  const onEnd = (): void => {
+    finish();
+    response.end();
+  };
+  request.on('data', count);
+  request.on('end', onEnd);
+  request.on('error', () => {});
+  response.on('close', finish);
+}
+
+/** What is read of a refused upload. Most clients' requests fit; what does not is cheaper to cut off than to read. */
+const maxDiscardedBytes = 256 * 1024;
+const maxDiscardMs = 2_000;
+
+const words = { 503: 'The server is overloaded.', 429: 'Too many requests from this caller.' } as const;
+const names = { 503: 'server_overloaded', 429: 'rate_limited' } as const;

@@ -1,0 +1,242 @@
+/** How important a call is: `critical` goes first and is shed last, `sheddable` the other way round. */
+export type Priority = 'critical' | 'default' | 'sheddable';
+
+export const priorities: readonly Priority[] = ['critical', 'default', 'sheddable'];
+
+/** One who waits for a permit. It is a node of two lists: its caller's lane, and all who wait in order of arrival. */
+export class Waiter {
+  readonly grant: (startedAt: number) => void;
+  readonly refuse: (error: unknown) => void;
+  readonly arrivedAt: number;
+  /** The time until which it must have ended; `Infinity` if it has all the time in the world. */
+  readonly deadlineAt: number;
+  /** Takes off what was hung on the wait: the listener on its signal, the timer of its deadline. */
+  detach: (() => void) | undefined;
+  lane: Lane | undefined;
+  older: Waiter | undefined;
+  newer: Waiter | undefined;
+  laneOlder: Waiter | undefined;
+  laneNewer: Waiter | undefined;
+
+  constructor(
+    grant: (startedAt: number) => void,
+    refuse: (error: unknown) => void,
+    arrivedAt: number,
+    deadlineAt: number,
+  ) {
+    this.grant = grant;
+    this.refuse = refuse;
+    this.arrivedAt = arrivedAt;
+    this.deadlineAt = deadlineAt;
+    this.detach = undefined;
+    this.lane = undefined;
+    this.older = undefined;
+    this.newer = undefined;
+    this.laneOlder = undefined;
+    this.laneNewer = undefined;
+  }
+}
+
+/**
+ * After so many grants past a waiting lower level, that level gets one. It bounds the wait of unimportant work under
+ * endless important work, and costs the latter less than one per cent.
+ */
+const maxPassedOver = 127;
+
+/**
+ * Those who wait, by priority; within a priority the callers (keys) take turns; within a caller the order is what the
+ * limiter asks for. Entering, leaving from anywhere and choosing the next one each take constant time.
+ */
+export class WaitingRoom {
+  size = 0;
+  /** The one who has waited longest. */
+  oldest: Waiter | undefined;
+  #newest: Waiter | undefined;
+  readonly #levels: readonly Level[] = priorities.map((_, rank) => new Level(rank));
+  readonly #defaultLevel = this.#levels[1] as Level;
+
+  enter(waiter: Waiter, priority: Priority | undefined, key: string | undefined): void {
+    this.#level(priority).push(waiter, key);
+    waiter.older = this.#newest;
+    if (this.#newest === undefined) this.oldest = waiter;
+    else this.#newest.newer = waiter;
+    this.#newest = waiter;
+    this.size++;
+  }
+
+  /** Takes the next one out, or undefined if nobody waits. */
+  next(newestFirst: boolean): Waiter | undefined {
+    if (this.size === 0) return undefined;
+    const level = this.#defaultLevel.size === this.size ? this.#defaultLevel : this.#chooseLevel();
+    const waiter = level.peek(newestFirst);
+    if (waiter !== undefined) {
+      level.takeTurn();
+      this.leave(waiter);
+    }
+    return waiter;
+  }
+
+  /** Takes `waiter` out, wherever it stands; false if it is not here any more. */
+  leave(waiter: Waiter): boolean {
+    const lane = waiter.lane;
+    if (lane === undefined) return false;
+    lane.level.remove(waiter, lane);
+    if (waiter.older === undefined) this.oldest = waiter.newer;
+    else waiter.older.newer = waiter.newer;
+    if (waiter.newer === undefined) this.#newest = waiter.older;
+    else waiter.newer.older = waiter.older;
+    waiter.older = undefined;
+    waiter.newer = undefined;
+    this.size--;
+    return true;
+  }
+
+  /**
+   * Takes out the one who makes place, in a full room, for a newcomer: the newest of the least important, if that is
+   * less important than the newcomer; else the newest of the caller with most in the room, if the newcomer's own
+   * caller has at least two fewer there.
+   */
+  makePlaceFor(priority: Priority | undefined, key: string | undefined): Waiter | undefined {
+    const own = this.#level(priority);
+    for (let rank = this.#levels.length - 1; rank > own.rank; rank--) {
+      const victim = this.#levels[rank]?.longestLane()?.tail;
+      if (victim !== undefined) {
+        this.leave(victim);
+        return victim;
+      }
+    }
+    const longest = own.longestLane();
+    if (longest?.tail === undefined || longest.size < own.laneSize(key) + 2) return undefined;
+    const victim = longest.tail;
+    this.leave(victim);
+    return victim;
+  }
+
+  #level(priority: Priority | undefined): Level {
+    if (priority === undefined || priority === 'default') return this.#defaultLevel;
+    return this.#levels[priority === 'critical' ? 0 : 2] as Level;
+  }
+
+  #chooseLevel(): Level {
+    let chosen: Level | undefined;
+    for (const level of this.#levels) {
+      if (level.size === 0) continue;
+      if (chosen === undefined) chosen = level;
+      else if (level.passedOver >= maxPassedOver && level.passedOver > chosen.passedOver) chosen = level;
+    }
+    const winner = chosen ?? this.#defaultLevel;
+    for (const level of this.#levels) if (level.rank > winner.rank && level.size > 0) level.passedOver++;
+    winner.passedOver = 0;
+    return winner;
+  }
+}
+
+/** The waiters of one caller in one level, in order of arrival; also a node in the ring of lanes that take turns. */
+class Lane {
+  readonly key: string | undefined;
+  readonly level: Level;
+  size = 0;
+  head: Waiter | undefined;
+  tail: Waiter | undefined;
+  next: Lane = this;
+  previous: Lane = this;
+
+  constructor(key: string | undefined, level: Level) {
+    this.key = key;
+    this.level = level;
+  }
+}
+
+class Level {
+  readonly rank: number;
+  size = 0;
+  /** Grants to more important levels since this one had its last, while somebody waited here. */
+  passedOver = 0;
+  /** The lane whose turn it is. */
+  #turn: Lane | undefined;
+  /** Calls without a key are one caller; their lane is kept, the others come and go with their waiters. */
+  readonly #unkeyed = new Lane(undefined, this);
+  readonly #lanes = new Map<string, Lane>();
+
+  constructor(rank: number) {
+    this.rank = rank;
+  }
+
+  push(waiter: Waiter, key: string | undefined): void {
+    const lane = key === undefined ? this.#unkeyed : this.#laneOf(key);
+    if (lane.size === 0) this.#joinRing(lane);
+    waiter.lane = lane;
+    waiter.laneOlder = lane.tail;
+    if (lane.tail === undefined) lane.head = waiter;
+    else lane.tail.laneNewer = waiter;
+    lane.tail = waiter;
+    lane.size++;
+    if (this.size++ === 0) this.passedOver = 0;
+  }
+
+  peek(newestFirst: boolean): Waiter | undefined {
+    return newestFirst ? this.#turn?.tail : this.#turn?.head;
+  }
+
+  takeTurn(): void {
+    this.#turn = this.#turn?.next;
+  }
+
+  remove(waiter: Waiter, lane: Lane): void {
+    if (waiter.laneOlder === undefined) lane.head = waiter.laneNewer;
+    else waiter.laneOlder.laneNewer = waiter.laneNewer;
+    if (waiter.laneNewer === undefined) lane.tail = waiter.laneOlder;
+    else waiter.laneNewer.laneOlder = waiter.laneOlder;
+    waiter.lane = undefined;
+    waiter.laneOlder = undefined;
+    waiter.laneNewer = undefined;
+    this.size--;
+    if (--lane.size === 0) this.#leaveRing(lane);
+  }
+
+  laneSize(key: string | undefined): number {
+    return (key === undefined ? this.#unkeyed : this.#lanes.get(key))?.size ?? 0;
+  }
+
+  longestLane(): Lane | undefined {
+    let longest = this.#turn;
+    for (let lane = longest?.next; lane !== undefined && lane !== this.#turn; lane = lane.next) {
+      if (longest === undefined || lane.size > longest.size) longest = lane;
+    }
+    return longest;
+  }
+
+  #laneOf(key: string): Lane {
+    let lane = this.#lanes.get(key);
+    if (lane === undefined) {
+      lane = new Lane(key, this);
+      this.#lanes.set(key, lane);
+    }
+    return lane;
+  }
+
+  /** A lane that was empty waits for a whole round: it joins behind all others. */
+  #joinRing(lane: Lane): void {
+    const turn = this.#turn;
+    if (turn === undefined) {
+      lane.next = lane;
+      lane.previous = lane;
+      this.#turn = lane;
+      return;
+    }
+    lane.next = turn;
+    lane.previous = turn.previous;
+    turn.previous.next = lane;
+    turn.previous = lane;
+  }
+
+  #leaveRing(lane: Lane): void {
+    if (lane.next === lane) this.#turn = undefined;
+    else {
+      lane.previous.next = lane.next;
+      lane.next.previous = lane.previous;
+      if (this.#turn === lane) this.#turn = lane.next;
+    }
+    if (lane.key !== undefined) this.#lanes.delete(lane.key);
+  }
+}
