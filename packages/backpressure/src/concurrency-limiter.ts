@@ -1,6 +1,5 @@
 import type { AdaptiveLimit } from './adaptive-limit.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { DrainRate } from './drain-rate.ts';
 import { OverloadedError, type RejectReason } from './errors.ts';
 import { type Ending, runLeavable } from './leavable-run.ts';
 import { checkAtLeast, checkCount, checkOneOf, refuse } from './option-checks.ts';
@@ -81,12 +80,13 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   readonly #random: () => number;
 
   readonly #room = new WaitingRoom();
-  readonly #drainRate: DrainRate;
   readonly #giveBack: GiveBack = (startedAt, inFlight, outcome) => this.#leave(startedAt, inFlight, outcome);
   /** Fires when the one who has waited longest has waited too long. One for all: everyone may wait equally long. */
   #queueTimer: unknown;
   #nonEmptySince = 0;
   #meanRunMs = 0;
+  /** When work last started or ended. */
+  #lastMoveAt: number;
   #closed = false;
   #whenIdle: (() => void)[] = [];
 
@@ -118,7 +118,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     this.#name = name;
     this.#clock = options.clock ?? systemClock;
     this.#random = options.random ?? Math.random;
-    this.#drainRate = new DrainRate(this.#clock.now());
+    this.#lastMoveAt = this.#clock.now();
   }
 
   /** Runs `fn` when it is its turn. Rejects with ERR_OVERLOADED if that never comes, else settles as `fn` does. */
@@ -225,7 +225,8 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     if (options?.deadlineMs !== undefined && !(options.deadlineMs > 0)) return undefined;
     this.#inFlight++;
     this.#admitted++;
-    return this.#clock.now();
+    this.#lastMoveAt = this.#clock.now();
+    return this.#lastMoveAt;
   }
 
   /** Waits for a permit and returns when it was given. */
@@ -279,7 +280,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     this.#completed++;
     this.#runMs += runMs;
     this.#meanRunMs += (runMs - this.#meanRunMs) / Math.min(this.#completed, meanOver);
-    this.#drainRate.record(now);
+    this.#lastMoveAt = now;
     if (this.#adaptive !== undefined && outcome !== 'ignore') {
       this.#adaptive.record(now, runMs, inFlight, outcome === 'failure');
       this.#limit = Math.max(1, this.#adaptive.limit);
@@ -345,9 +346,17 @@ export class ConcurrencyLimiter implements AsyncDisposable {
 
   #overloaded(reason: keyof LimiterStats['rejected'], now: number): OverloadedError {
     this.#rejected[reason]++;
-    const wait = this.#drainRate.timeFor(this.#room.size + 1, now) ?? unknownWaitMs;
-    const bounded = Math.min(Math.max(wait, minRetryMs), maxRetryMs);
-    return new OverloadedError(reason, Math.ceil(bounded * (1 + this.#random() / 2)), this.#name);
+    return new OverloadedError(reason, this.#retryAfterMs(now), this.#name);
+  }
+
+  /**
+   * Until a permit would be free for one who came now: all that wait ahead, as fast as work ends when all permits are in
+   * use (a permit's share of the mean run time, by Little's law), and for how long nothing has moved at all.
+   */
+  #retryAfterMs(now: number): number {
+    const ahead = this.#room.size + 1;
+    const wait = this.#completed === 0 ? unknownWaitMs : (ahead * this.#meanRunMs) / this.#limit;
+    return Math.ceil(Math.min(Math.max(wait + now - this.#lastMoveAt, minRetryMs), maxRetryMs) * (1 + this.#random() / 2));
   }
 
   #tellIdle(): void {

@@ -1,0 +1,249 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
+import { type AddressInfo, connect, type Socket } from 'node:net';
+import { ConcurrencyLimiter } from '@x/backpressure';
+import { type AdmissionOptions, type RequestHandler, withAdmission } from '@x/backpressure/http';
+import { ManualClock } from '@x/testkit';
+import { afterEach, describe, expect, test } from 'vitest';
+
+const cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0)) cleanup();
+});
+
+async function serve(handler: RequestHandler, options: AdmissionOptions) {
+  const server = createServer(withAdmission(handler, options));
+  let connections = 0;
+  server.on('connection', () => connections++);
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, port, connections: () => connections };
+}
+
+/** A handler that answers when the test says so. */
+function held() {
+  const responses: ServerResponse[] = [];
+  const handler = (_request: IncomingMessage, response: ServerResponse): void => void responses.push(response);
+  return { handler, responses };
+}
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+async function openRaw(port: number): Promise<{ socket: Socket; text: () => string }> {
+  const socket = connect(port, '127.0.0.1');
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk;
+  });
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  cleanups.push(() => socket.destroy());
+  return { socket, text: () => text };
+}
+
+describe('admission', () => {
+  test('answers 503 with Retry-After and a JSON-RPC error when the server is full', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1, maxQueue: 0, random: () => 0.5, clock: new ManualClock() });
+    const { handler, responses } = held();
+    const { url } = await serve(handler, { limiter });
+    const running = fetch(url);
+    await until(() => responses.length === 1);
+    const refused = await fetch(url, { method: 'POST', body: '{}' });
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).toBe('2');
+    expect(refused.headers.get('cache-control')).toBe('no-store');
+    expect(refused.headers.get('content-type')).toBe('application/json');
+    expect(await refused.json()).toEqual({
+      jsonrpc: '2.0',
+      id: null,
+      error: {
+        code: 503,
+        message: 'The server is overloaded. Retry in 2 s.',
+        data: { error: 'server_overloaded', reason: 'queue_full', retryAfterMs: 1_250 },
+      },
+    });
+    responses[0]?.end('done');
+    expect(await (await running).text()).toBe('done');
+    await until(() => limiter.stats().inFlight === 0);
+  });
+
+  test('holds the permit until the response is finished, not until the handler returns', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1 });
+    const { handler, responses } = held();
+    const { url } = await serve(handler, { limiter });
+    const first = fetch(url);
+    await until(() => responses.length === 1);
+    const second = fetch(url);
+    await until(() => limiter.stats().queued === 1);
+    expect(responses.length).toBe(1);
+    responses[0]?.end('first');
+    await until(() => responses.length === 2);
+    expect(limiter.stats().inFlight).toBe(1);
+    responses[1]?.end('second');
+    expect(await (await first).text()).toBe('first');
+    expect(await (await second).text()).toBe('second');
+    await limiter.onIdle();
+    expect(limiter.stats()).toMatchObject({ admitted: 2, completed: 2 });
+  });
+
+  test('a client that goes away frees its permit, or its place in the queue', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1 });
+    const { handler, responses } = held();
+    const { url } = await serve(handler, { limiter });
+    const running = new AbortController();
+    const queued = new AbortController();
+    const calls = [fetch(url, { signal: running.signal }).catch(() => {})];
+    await until(() => responses.length === 1);
+    calls.push(fetch(url, { method: 'POST', body: 'x', signal: queued.signal }).catch(() => {}));
+    await until(() => limiter.stats().queued === 1);
+    queued.abort();
+    await until(() => limiter.stats().queued === 0);
+    expect(limiter.stats().rejected).toMatchObject({ queue_full: 0, queue_timeout: 0 });
+    running.abort();
+    await until(() => limiter.stats().inFlight === 0);
+    await Promise.all(calls);
+    expect(responses.length).toBe(1);
+  });
+
+  test('one who waited too long is answered, with the connection still of use', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1, queueTimeoutMs: 20 });
+    const permit = limiter.tryAcquire();
+    const { port } = await serve((_, response) => response.end('served'), { limiter });
+    const { socket, text } = await openRaw(port);
+    const post = 'POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}';
+    socket.write(post);
+    await until(() => text().includes('"reason":"queue_timeout"'));
+    permit?.release();
+    socket.write(post);
+    await until(() => text().includes('served'));
+  });
+
+  test('health and metrics paths are let through by default, others where asked', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1, maxQueue: 0 });
+    limiter.tryAcquire();
+    const handler: RequestHandler = (_, response) => response.end('ok');
+    const byDefault = await serve(handler, { limiter });
+    const status = async (url: string) => (await fetch(url)).status;
+    expect(await status(`${byDefault.url}/healthz`)).toBe(200);
+    expect(await status(`${byDefault.url}/metrics?x=1`)).toBe(200);
+    expect(await status(`${byDefault.url}/mcp`)).toBe(503);
+    const given = await serve(handler, { limiter, exempt: (request) => request.url === '/vip' });
+    expect(await status(`${given.url}/vip`)).toBe(200);
+    expect(await status(`${given.url}/healthz`)).toBe(503);
+  });
+
+  test('over its rate a caller is answered 429', async () => {
+    const keys: string[] = [];
+    const rateLimiter = {
+      consume: async (key: string) => {
+        keys.push(key);
+        return keys.length > 1 ? { allowed: false, retryAfterMs: 2_500 } : { allowed: true, retryAfterMs: 0 };
+      },
+    };
+    const { url } = await serve((_, response) => response.end('ok'), { rateLimiter });
+    expect((await fetch(url)).status).toBe(200);
+    const refused = await fetch(url, { method: 'POST', body: '{}' });
+    expect(refused.status).toBe(429);
+    expect(refused.headers.get('retry-after')).toBe('3');
+    expect(await refused.json()).toMatchObject({
+      error: { code: 429, data: { error: 'rate_limited', reason: 'rate_limited', retryAfterMs: 2_500 } },
+    });
+    expect(keys).toEqual(['127.0.0.1', '127.0.0.1']);
+  });
+
+  test('what the shedder says goes first, by priority', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1 });
+    const shedder = {
+      check: ({ priority }: { priority: string }) =>
+        priority === 'critical' ? undefined : { reason: 'shed', retryAfterMs: 100 },
+    };
+    const { url } = await serve((_, response) => response.end('ok'), {
+      limiter,
+      shedder,
+      priority: (request) => (request.url === '/pay' ? 'critical' : 'default'),
+    });
+    expect((await fetch(url)).status).toBe(503);
+    expect((await fetch(`${url}/pay`)).status).toBe(200);
+    await limiter.onIdle();
+    expect(limiter.stats().admitted).toBe(1);
+  });
+
+  test('a draining server closes the connection with its answer', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1 });
+    await limiter.close();
+    const { url } = await serve((_, response) => response.end('ok'), { limiter });
+    const refused = await fetch(url);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('connection')).toBe('close');
+  });
+
+  test('an Express-like app, a function with properties, can be wrapped as it is', async () => {
+    const app = Object.assign((_: IncomingMessage, response: ServerResponse) => response.end('app'), { use: () => {} });
+    const { url } = await serve(app, { limiter: new ConcurrencyLimiter({ limit: 1 }) });
+    expect(await (await fetch(url)).text()).toBe('app');
+  });
+});
+
+describe('the body of a refused request', () => {
+  async function full() {
+    const limiter = new ConcurrencyLimiter({ limit: 1, maxQueue: 0 });
+    limiter.tryAcquire();
+    return serve((_, response) => response.end('ok'), { limiter });
+  }
+
+  test('is thrown away, and the connection serves the next request', async () => {
+    const { port, connections } = await full();
+    const { socket, text } = await openRaw(port);
+    const refusals = () => text().split('server_overloaded').length - 1;
+    socket.write('POST /mcp HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n');
+    // The answer does not wait for the rest.
+    await until(() => refusals() === 1);
+    socket.write('0\r\n\r\nPOST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nabcd');
+    await until(() => refusals() === 2);
+    socket.write('GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n');
+    await until(() => text().endsWith('ok\r\n0\r\n\r\n') || text().endsWith('ok'));
+    expect(connections()).toBe(1);
+  });
+
+  test('is not read for ever: a large upload gets its answer, then the connection ends', async () => {
+    const { port } = await full();
+    const upload = request({ port, host: '127.0.0.1', method: 'POST', headers: { 'Content-Length': 1e9 } });
+    upload.on('error', () => {});
+    let written = 0;
+    const chunk = Buffer.alloc(64 * 1024);
+    const pump = setInterval(() => {
+      if (!upload.destroyed && upload.writableLength < chunk.length * 4) {
+        upload.write(chunk);
+        written += chunk.length;
+      }
+    }, 1);
+    cleanups.push(
+      () => clearInterval(pump),
+      () => upload.destroy(),
+    );
+    const [response] = (await once(upload, 'response')) as [IncomingMessage];
+    expect(response.statusCode).toBe(503);
+    expect(response.headers.connection).toBe('close');
+    let body = '';
+    for await (const part of response) body += part;
+    expect(JSON.parse(body)).toMatchObject({ error: { code: 503 } });
+    await until(() => upload.destroyed || upload.socket === null || upload.socket.destroyed);
+    expect(written).toBeLessThan(1e8);
+  });
+
+  test('that never comes does not keep the connection open', async () => {
+    const { port } = await full();
+    const { socket, text } = await openRaw(port);
+    const closed = once(socket, 'close');
+    socket.write('POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nabc');
+    await until(() => text().includes('server_overloaded'));
+    await closed;
+  });
+});

@@ -1,0 +1,156 @@
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { ConcurrencyLimiter } from '@x/backpressure';
+import { identify, limitedTool } from '@x/backpressure/mcp';
+import { ManualClock } from '@x/testkit';
+import { describe, expect, test } from 'vitest';
+import { z } from 'zod';
+
+type Result = { content: { type: 'text'; text: string }[]; isError?: boolean; _meta?: Record<string, unknown> };
+
+const ok = (text: string): Result => ({ content: [{ type: 'text', text }] });
+
+describe('a limited tool', () => {
+  test('tells the model through the SDK’s own client that it is busy, with the schema of its output intact', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1, maxQueue: 0, random: () => 0, clock: new ManualClock() });
+    const server = new McpServer({ name: 'test', version: '1' });
+    let end = (): void => {};
+    server.registerTool(
+      'search',
+      { inputSchema: { query: z.string() }, outputSchema: { hits: z.number() } },
+      limitedTool(
+        limiter,
+        async ({ query }, extra) => {
+          expect(extra.signal).toBeInstanceOf(AbortSignal);
+          await new Promise<void>((resolve) => {
+            end = resolve;
+          });
+          return { content: [{ type: 'text', text: query }], structuredContent: { hits: 1 } };
+        },
+        { name: 'search' },
+      ),
+    );
+    server.registerTool(
+      'ping',
+      {},
+      limitedTool(limiter, async ({ signal }) => ({ content: [{ type: 'text', text: String(signal.aborted) }] })),
+    );
+    const client = new Client({ name: 'test', version: '1' });
+    const [a, b] = InMemoryTransport.createLinkedPair();
+    await Promise.all([server.connect(a), client.connect(b)]);
+    await client.listTools();
+
+    const running = client.callTool({ name: 'search', arguments: { query: 'x' } });
+    const refused = await client.callTool({ name: 'search', arguments: { query: 'y' } });
+    expect(refused).toEqual({
+      isError: true,
+      content: [
+        {
+          type: 'text',
+          text: '"search" is busy: too many calls are waiting for it. Nothing was done. Try again in 1 second.',
+        },
+      ],
+      _meta: { 'x/error': { code: 'ERR_OVERLOADED', reason: 'queue_full', retryAfterMs: 1_000 } },
+    });
+    end();
+    expect(await running).toMatchObject({ structuredContent: { hits: 1 } });
+    expect(await client.callTool({ name: 'ping' })).toMatchObject({ content: [{ text: 'false' }] });
+    await client.close();
+  });
+
+  test('a time-out aborts the handler’s signal, in the context of either SDK, and is told as a result', async () => {
+    const clock = new ManualClock();
+    const limiter = new ConcurrencyLimiter({ limit: 2, clock });
+    const seen: AbortSignal[] = [];
+    const outer = new AbortController().signal;
+    const first = limitedTool(
+      limiter,
+      (_args: object, ctx: { signal: AbortSignal; requestId: number }) => {
+        seen.push(ctx.signal);
+        expect(ctx.requestId).toBe(7);
+        return new Promise<Result>(() => {});
+      },
+      { name: 'slow', timeoutMs: 1_500 },
+    );
+    const second = limitedTool(
+      limiter,
+      (ctx: { mcpReq: { signal: AbortSignal; id: number } }) => {
+        seen.push(ctx.mcpReq.signal);
+        expect(ctx.mcpReq.id).toBe(8);
+        return new Promise<Result>(() => {});
+      },
+      { timeoutMs: 1_500 },
+    );
+    const results = [first({}, { signal: outer, requestId: 7 }), second({ mcpReq: { signal: outer, id: 8 } })];
+    await clock.advance(1_500);
+    expect(await Promise.all(results)).toEqual([
+      {
+        isError: true,
+        content: [
+          {
+            type: 'text',
+            text: '"slow" did not finish within 2 seconds and was stopped. Ask for less at once, or try again later.',
+          },
+        ],
+        _meta: { 'x/error': { code: 'ERR_TIMEOUT', reason: 'timeout' } },
+      },
+      expect.objectContaining({ isError: true }),
+    ]);
+    expect(seen.map((signal) => signal.aborted)).toEqual([true, true]);
+  });
+
+  test('what the handler throws passes through, also when it looks like a refusal', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1 });
+    const inner = Object.assign(new Error('inner'), { code: 'ERR_OVERLOADED', reason: 'queue_full', retryAfterMs: 5 });
+    const tool = limitedTool(limiter, async (_ctx: object): Promise<Result> => {
+      throw inner;
+    });
+    await expect(tool({})).rejects.toBe(inner);
+  });
+
+  test('a call that is cancelled while it waits leaves the queue', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1 });
+    const permit = limiter.tryAcquire();
+    const tool = limitedTool(limiter, async (_args: object, _ctx: object) => ok('x'));
+    const controller = new AbortController();
+    const call = tool({}, { signal: controller.signal });
+    expect(limiter.stats().queued).toBe(1);
+    controller.abort(new Error('cancelled'));
+    await expect(call).rejects.toThrow('cancelled');
+    expect(limiter.stats().queued).toBe(0);
+    permit?.release();
+  });
+
+  test('key and priority reach the limiter', async () => {
+    const seen: unknown[] = [];
+    const limiter = {
+      run: async <T>(fn: (context: { signal: AbortSignal }) => T | PromiseLike<T>, options: object): Promise<T> => {
+        seen.push(options);
+        return fn({ signal: new AbortController().signal });
+      },
+    };
+    const tool = limitedTool(limiter, async (_ctx: object) => ok('x'), { key: identify, priority: () => 'critical' });
+    await tool({ authInfo: { token: '', scopes: [], extra: { sub: 'u1' } } });
+    await limitedTool(limiter, async (_ctx: object) => ok('x'), { priority: 'sheddable' })({});
+    expect(seen).toEqual([{ key: '["","u1",[]]', priority: 'critical' }, { priority: 'sheddable' }]);
+  });
+});
+
+describe('who calls', () => {
+  test('is issuer, subject and scopes, in either SDK’s context', () => {
+    const authInfo = { token: 't', scopes: ['b', 'a'], extra: { iss: 'https://id.example', sub: 'u1' } };
+    expect(identify({ authInfo })).toBe('["https://id.example","u1",["a","b"]]');
+    expect(identify({ http: { authInfo } })).toBe(identify({ authInfo }));
+    expect(identify({ authInfo: { extra: { issuer: 'i', subject: 's' } } })).toBe('["i","s",[]]');
+  });
+
+  test('is else a hash of the token, and nobody without one', () => {
+    const hash = identify({ authInfo: { token: 'secret' } });
+    expect(hash).not.toContain('secret');
+    expect(identify({ authInfo: { token: 'secret' } })).toBe(hash);
+    expect(identify({ authInfo: { token: 'other' } })).not.toBe(hash);
+    expect(identify({})).toBeUndefined();
+    expect(identify({ authInfo: { token: '', extra: { clientId: 'app' } } })).toBeUndefined();
+  });
+});
