@@ -1,1 +1,3 @@
-export {};
+export type { RedisClient, RedisNode } from './redis-client.ts';
+export { RedisUnavailableError } from './redis-circuit.ts';
+export { RedisTier, type RedisTierOptions } from './redis-tier.ts';

@@ -1,0 +1,87 @@
+import type { Loader } from './loads.ts';
+import type { CacheEntry } from './tiers.ts';
+
+/** Loads many keys at once; the answers stand in the order of the keys, or by key in a Map. */
+export type LoadMany<T> = (
+  keys: readonly string[],
+  context: { readonly signal: AbortSignal },
+) => LoadedMany<T> | PromiseLike<LoadedMany<T>>;
+
+export type LoadedMany<T> = readonly (T | Error)[] | ReadonlyMap<string, T | Error>;
+
+/**
+ * Resolves every key by `resolve`, whose loaders are gathered into one call of `loadMany`: it is made when each key either has asked for
+ * its load or was answered otherwise (another caller's load, another process's value).
+ */
+export async function batchOf<T>(
+  keys: readonly string[],
+  loadMany: LoadMany<T>,
+  resolve: (key: string, loader: Loader<unknown>) => Promise<CacheEntry>,
+): Promise<Map<string, unknown>> {
+  const wanted: { key: string; signal: AbortSignal; answer: (answer: unknown) => void }[] = [];
+  let undecided = keys.length;
+  const decided = () => {
+    if (--undecided === 0 && wanted.length > 0) void loadAll();
+  };
+
+  async function loadAll(): Promise<void> {
+    const controller = new AbortController();
+    let aborted = 0;
+    for (const { signal } of wanted) {
+      const leave = () => {
+        if (++aborted === wanted.length) controller.abort(signal.reason);
+      };
+      if (signal.aborted) leave();
+      else signal.addEventListener('abort', leave, { once: true });
+    }
+    const asked = wanted.map(({ key }) => key);
+    let answers: ReadonlyMap<string, T | Error> | undefined;
+    let failure: unknown;
+    try {
+      answers = inOrder(asked, await loadMany(asked, { signal: controller.signal }));
+    } catch (error) {
+      failure = error;
+    }
+    for (const { key, answer } of wanted) answer(answers === undefined ? Promise.reject(failure) : answers.get(key));
+  }
+
+  const results = await Promise.allSettled(
+    keys.map(async (key) => {
+      let asking = false;
+      const loader: Loader<unknown> = async ({ signal }) => {
+        asking = true;
+        const answer = await new Promise<unknown>((answer) => {
+          wanted.push({ key, signal, answer });
+          decided();
+        });
+        if (answer instanceof Error) throw answer;
+        return answer;
+      };
+      try {
+        return (await resolve(key, loader)).value;
+      } finally {
+        if (!asking) decided();
+      }
+    }),
+  );
+  return new Map(
+    results.map((result, index) => [
+      keys[index] as string,
+      result.status === 'fulfilled' ? result.value : asError(result.reason),
+    ]),
+  );
+}
+
+function inOrder<T>(keys: readonly string[], answers: LoadedMany<T>): ReadonlyMap<string, T | Error> {
+  if (!Array.isArray(answers)) return answers as ReadonlyMap<string, T | Error>;
+  if (answers.length !== keys.length) {
+    throw new TypeError(
+      `@x/cache: loadMany must answer every key in order, expected ${keys.length} answers, got ${answers.length}`,
+    );
+  }
+  return new Map(keys.map((key, index) => [key, answers[index] as T | Error]));
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error('@x/cache: the load failed', { cause: reason });
+}

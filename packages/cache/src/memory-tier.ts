@@ -1,0 +1,239 @@
+import type { EvictionPolicy } from './eviction.ts';
+import type { KeptValue } from './kept-value.ts';
+import { grown } from './slot-queue.ts';
+
+export interface MemoryTierOptions {
+  maxEntries: number;
+  maxBytes: number;
+  maxItemBytes: number;
+  policy: EvictionPolicy;
+  /** Told of each entry that leaves on its own. */
+  onGone: (key: string, reason: 'capacity' | 'expired') => void;
+}
+
+/** Monotonic milliseconds, and two windows that begin where freshness ends (RFC 5861). */
+export interface EntryTimes {
+  storedAt: number;
+  freshUntil: number;
+  /** For so long it is served while a refresh runs. */
+  revalidateMs: number;
+  /** For so long it is served when a load fails. */
+  errorMs: number;
+}
+
+/** An entry as it is looked at; its value is what a reader may have. */
+export interface MemoryEntry extends EntryTimes {
+  value: unknown;
+  tags: readonly string[];
+}
+
+const FIRST_SLOTS = 64;
+
+/**
+ * The memory tier: entries in numbered slots, their fields in arrays. It knows time only as numbers that it is given, and
+ * nothing of loads or Redis.
+ */
+export class MemoryTier {
+  bytes = 0;
+  readonly #options: MemoryTierOptions;
+  readonly #policy: EvictionPolicy;
+  readonly #slotOf = new Map<string, number>();
+  readonly #tagged = new Map<string, Set<string>>();
+  readonly #tagsOf = new Map<number, readonly string[]>();
+  readonly #free: number[] = [];
+  #used = 0;
+  #slots = 0;
+  #keys: string[] = [];
+  #values: unknown[] = [];
+  #freshUntil: Float64Array = new Float64Array(0);
+  #storedAt: Float64Array = new Float64Array(0);
+  #revalidateMs: Float64Array = new Float64Array(0);
+  #errorMs: Float64Array = new Float64Array(0);
+  #bytes: Float64Array = new Float64Array(0);
+  #cloned: Uint8Array = new Uint8Array(0);
+
+  constructor(options: MemoryTierOptions) {
+    this.#options = options;
+    this.#policy = options.policy;
+  }
+
+  get size(): number {
+    return this.#slotOf.size;
+  }
+
+  /** The value if it is fresh, and counts as a use. A kept value is never undefined. */
+  read(key: string, now: number): unknown {
+    const slot = this.#slotOf.get(key);
+    if (slot === undefined || now >= (this.#freshUntil[slot] as number)) return undefined;
+    this.#policy.touched(slot);
+    const value = this.#values[slot];
+    return this.#cloned[slot] === 1 ? structuredClone(value) : value;
+  }
+
+  /** The value if it is fresh; not counted as a use. */
+  peek(key: string, now: number): unknown {
+    const slot = this.#slotOf.get(key);
+    if (slot === undefined || now >= (this.#freshUntil[slot] as number)) return undefined;
+    const value = this.#values[slot];
+    return this.#cloned[slot] === 1 ? structuredClone(value) : value;
+  }
+
+  /** The entry, fresh or not, unless its last window is over. */
+  entry(key: string, now: number): MemoryEntry | undefined {
+    const slot = this.#slotOf.get(key);
+    if (slot === undefined || now >= this.#goneAt(slot)) return undefined;
+    this.#policy.touched(slot);
+    const value = this.#values[slot];
+    return {
+      value: this.#cloned[slot] === 1 ? structuredClone(value) : value,
+      storedAt: this.#storedAt[slot] as number,
+      freshUntil: this.#freshUntil[slot] as number,
+      revalidateMs: this.#revalidateMs[slot] as number,
+      errorMs: this.#errorMs[slot] as number,
+      tags: this.#tagsOf.get(slot) ?? [],
+    };
+  }
+
+  /** Puts a value in and others out where there is no room. Returns whether it was kept. */
+  put(key: string, kept: KeptValue, times: EntryTimes, tags: readonly string[] | undefined): boolean {
+    const bytes = kept.bytes + 2 * key.length + 64;
+    if (bytes > this.#options.maxItemBytes || bytes > this.#options.maxBytes) {
+      this.remove(key);
+      return false;
+    }
+    const slot = this.#slotOf.get(key) ?? this.#addSlot(key, bytes);
+    // An entry written again keeps its place: a refreshed one is no newcomer.
+    this.bytes += bytes - (this.#bytes[slot] as number);
+    this.#bytes[slot] = bytes;
+    this.#values[slot] = kept.value;
+    this.#cloned[slot] = kept.cloned ? 1 : 0;
+    this.#storedAt[slot] = times.storedAt;
+    this.#freshUntil[slot] = times.freshUntil;
+    this.#revalidateMs[slot] = times.revalidateMs;
+    this.#errorMs[slot] = times.errorMs;
+    this.#untag(slot, key);
+    if (tags !== undefined && tags.length > 0) this.#tag(slot, key, tags);
+    while (this.bytes > this.#options.maxBytes) this.#evict();
+    return true;
+  }
+
+  remove(key: string): boolean {
+    const slot = this.#slotOf.get(key);
+    if (slot === undefined) return false;
+    this.#policy.removed(slot);
+    this.#empty(slot);
+    return true;
+  }
+
+  /** Makes an entry stale from now on; its stale windows stay. Returns whether there was a fresh one. */
+  expire(key: string, now: number): boolean {
+    const slot = this.#slotOf.get(key);
+    if (slot === undefined || (this.#freshUntil[slot] as number) <= now) return false;
+    this.#freshUntil[slot] = now;
+    return true;
+  }
+
+  /** A live view; removing the key at hand is allowed. */
+  keys(): IterableIterator<string> {
+    return this.#slotOf.keys();
+  }
+
+  keysTagged(tag: string): readonly string[] {
+    return [...(this.#tagged.get(tag) ?? [])];
+  }
+
+  /** Frees what is over for good and returns how many that were. */
+  prune(now: number): number {
+    let pruned = 0;
+    for (const [key, slot] of this.#slotOf) {
+      if (now < this.#goneAt(slot)) continue;
+      this.remove(key);
+      this.#options.onGone(key, 'expired');
+      pruned++;
+    }
+    return pruned;
+  }
+
+  clear(): void {
+    this.#slotOf.clear();
+    this.#tagged.clear();
+    this.#tagsOf.clear();
+    this.#policy.clear();
+    this.#free.length = 0;
+    this.#keys = [];
+    this.#values = [];
+    this.#used = 0;
+    this.bytes = 0;
+  }
+
+  #goneAt(slot: number): number {
+    const staleMs = Math.max(this.#revalidateMs[slot] as number, this.#errorMs[slot] as number);
+    return (this.#freshUntil[slot] as number) + staleMs;
+  }
+
+  #addSlot(key: string, bytes: number): number {
+    while (this.#slotOf.size >= this.#options.maxEntries || this.bytes + bytes > this.#options.maxBytes) this.#evict();
+    const slot = this.#takeSlot();
+    this.#slotOf.set(key, slot);
+    this.#keys[slot] = key;
+    this.#bytes[slot] = 0;
+    this.#policy.added(slot, key);
+    return slot;
+  }
+
+  #evict(): void {
+    const slot = this.#policy.evict((victim) => this.#keys[victim] as string);
+    const key = this.#keys[slot] as string;
+    this.#empty(slot);
+    this.#options.onGone(key, 'capacity');
+  }
+
+  #empty(slot: number): void {
+    const key = this.#keys[slot] as string;
+    this.#slotOf.delete(key);
+    this.#untag(slot, key);
+    this.bytes -= this.#bytes[slot] as number;
+    this.#keys[slot] = '';
+    this.#values[slot] = undefined;
+    this.#free.push(slot);
+  }
+
+  #takeSlot(): number {
+    const freed = this.#free.pop();
+    if (freed !== undefined) return freed;
+    if (this.#used === this.#slots) this.#grow();
+    return this.#used++;
+  }
+
+  #grow(): void {
+    const slots = Math.min(this.#options.maxEntries, Math.max(FIRST_SLOTS, this.#slots * 2));
+    this.#slots = slots;
+    this.#freshUntil = grown(this.#freshUntil, slots);
+    this.#storedAt = grown(this.#storedAt, slots);
+    this.#revalidateMs = grown(this.#revalidateMs, slots);
+    this.#errorMs = grown(this.#errorMs, slots);
+    this.#bytes = grown(this.#bytes, slots);
+    this.#cloned = grown(this.#cloned, slots);
+    this.#policy.grow(slots);
+  }
+
+  #tag(slot: number, key: string, tags: readonly string[]): void {
+    this.#tagsOf.set(slot, tags);
+    for (const tag of tags) {
+      const keys = this.#tagged.get(tag);
+      if (keys === undefined) this.#tagged.set(tag, new Set([key]));
+      else keys.add(key);
+    }
+  }
+
+  #untag(slot: number, key: string): void {
+    const tags = this.#tagsOf.get(slot);
+    if (tags === undefined) return;
+    this.#tagsOf.delete(slot);
+    for (const tag of tags) {
+      const keys = this.#tagged.get(tag);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#tagged.delete(tag);
+    }
+  }
+}

@@ -1,0 +1,57 @@
+import { randomBytes } from 'node:crypto';
+import type { RemoteEntry, RemoteWrite } from '../remote-tier.ts';
+
+/**
+ * What stands under a key in Redis, fields at fixed places so that a script can read and write them without the value:
+ *
+ *     0  format   'xc1V' a value, 'xc1L' a load under way and no value yet
+ *     4  version  16 characters, new at each write, lease, and expiry
+ *    20  lease    until when a load may replace it; 15 digits, milliseconds of the server's clock
+ *    35  fresh    until when it is fresh; 15 digits, wall-clock milliseconds
+ *    50  value    JSON: [storedAt, tags, value]
+ *
+ * Another format is a miss, so that versions of this package can share a Redis.
+ */
+export const VALUE = 'xc1V';
+export const LEASE = 'xc1L';
+const NO_LEASE = '0'.repeat(15);
+const FOREVER = 999_999_999_999_999;
+const HEADER_LENGTH = 50;
+
+export function encode(version: string, entry: RemoteWrite): string {
+  const body = JSON.stringify([entry.storedAt, entry.tags, entry.value]);
+  return VALUE + version + NO_LEASE + digits(entry.freshUntil) + body;
+}
+
+/** The entry, or undefined for whatever else may stand there. */
+export function decode(text: unknown): RemoteEntry | undefined {
+  if (typeof text !== 'string' || !text.startsWith(VALUE)) return undefined;
+  const freshUntil = Number(text.slice(35, HEADER_LENGTH));
+  if (!Number.isInteger(freshUntil)) return undefined;
+  try {
+    const body: unknown = JSON.parse(text.slice(HEADER_LENGTH));
+    if (!Array.isArray(body) || body.length !== 3) return undefined;
+    const [storedAt, tags, value] = body as unknown[];
+    if (!Number.isFinite(storedAt) || !Array.isArray(tags) || !tags.every((tag) => typeof tag === 'string')) {
+      return undefined;
+    }
+    return {
+      value,
+      storedAt: storedAt as number,
+      freshUntil: freshUntil === FOREVER ? Number.POSITIVE_INFINITY : freshUntil,
+      tags,
+      version: text.slice(4, 20),
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+/** 96 bits: a name for one write, not for a key. */
+export function newVersion(): string {
+  return randomBytes(12).toString('base64url');
+}
+
+function digits(ms: number): string {
+  return String(Math.min(Math.max(0, Math.ceil(ms)), FOREVER)).padStart(15, '0');
+}

@@ -1,0 +1,57 @@
+/** What a remote tier gives back for a key. Times are wall-clock milliseconds since 1970. */
+export interface RemoteEntry {
+  value: unknown;
+  storedAt: number;
+  freshUntil: number;
+  tags: readonly string[];
+  /** Names this very state of the key: it changes whenever the entry is written, expired or deleted. */
+  version: string;
+}
+
+/** What is written to a remote tier. */
+export interface RemoteWrite {
+  value: unknown;
+  /** Wall-clock milliseconds since 1970. */
+  storedAt: number;
+  /** Wall-clock milliseconds since 1970, or Infinity. */
+  freshUntil: number;
+  /** How long the entry is kept, its stale windows included. Milliseconds, or Infinity. */
+  keepMs: number;
+  tags: readonly string[];
+}
+
+/**
+ * The answer to a process that wants to load a key: `granted` with the token that its write must show; `held` by a load elsewhere;
+ * `changed` since it was read, so read again; `unavailable`, so load without one.
+ */
+export type LeaseAnswer = { state: 'granted'; token: string } | { state: 'held' | 'changed' | 'unavailable' };
+
+/**
+ * The second tier of a `Cache`. Any method may reject or answer `unavailable`: the cache reports it and serves on from memory.
+ *
+ * The lease is what lets an invalidation win against a load: `lease` marks the key, every invalidation takes the mark away, and
+ * `store` writes only where its mark still stands.
+ */
+export interface RemoteTier {
+  /** How long a lease lasts unless renewed: what a dead holder may cost the others. Milliseconds. */
+  readonly leaseMs: number;
+  get(key: string): Promise<RemoteEntry | undefined>;
+  getMany(keys: readonly string[]): Promise<(RemoteEntry | undefined)[]>;
+  /** Asks for the right to load `key`. `seen` is the version that was read, or undefined for a miss. */
+  lease(key: string, seen: string | undefined, tags: readonly string[]): Promise<LeaseAnswer>;
+  renew(key: string, token: string): Promise<void>;
+  /** Gives a lease back without a value. */
+  release(key: string, token: string): Promise<void>;
+  store(key: string, token: string, entry: RemoteWrite): Promise<'stored' | 'lost' | 'unavailable'>;
+  /** Writes whatever stands there now. */
+  set(key: string, entry: RemoteWrite): Promise<void>;
+  /** Returns how many there were. */
+  delete(keys: readonly string[]): Promise<number>;
+  /** Makes entries stale without removing them. */
+  expire(keys: readonly string[]): Promise<void>;
+  deleteByTag(tags: readonly string[]): Promise<void>;
+  /** `*` stands for any run of characters, `\*` for a star. Returns how many there were. */
+  deleteByPattern(pattern: string): Promise<number>;
+  clear(): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,143 @@
+import { createHmac, randomBytes } from 'node:crypto';
+import type { Cache, GetOrSetOptions, SetOptions } from './cache.ts';
+import type { CacheSettings } from './cache-options.ts';
+import { escapePattern } from './glob.ts';
+import { callKey, stableKey } from './key.ts';
+import type { LoadMany } from './load-many.ts';
+import type { LoadContext, Loader } from './loads.ts';
+import type { CacheEntry } from './tiers.ts';
+import { type WrapOptions, wrapWith } from './wrap.ts';
+
+const REMEMBERED_SCOPES = 10_000;
+
+/** Makes the prefixes of scopes: an HMAC of the parts, so that prefixes neither meet nor tell who they stand for. */
+export class ScopeNames {
+  readonly #secret: string | Buffer | undefined;
+  readonly #known = new Map<string, string>();
+
+  constructor(settings: Pick<CacheSettings, 'remote' | 'scopeSecret'>) {
+    // Nobody outside this process needs to find the entries when there is no remote tier.
+    this.#secret = settings.scopeSecret ?? (settings.remote === undefined ? randomBytes(32) : undefined);
+  }
+
+  prefix(parts: readonly (string | number)[]): string {
+    if (this.#secret === undefined) {
+      throw new TypeError('@x/cache: scope() over a remote tier needs the option scopeSecret, the same in all processes');
+    }
+    if (parts.length === 0 || parts.some((part) => part === '' || !['string', 'number'].includes(typeof part))) {
+      throw new TypeError('@x/cache: scope() needs at least one part, each a number or a string that is not empty');
+    }
+    const text = stableKey(parts);
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const prefix = `scope:${createHmac('sha256', this.#secret).update(text).digest('base64url')}:`;
+    if (this.#known.size >= REMEMBERED_SCOPES) this.#known.clear();
+    this.#known.set(text, prefix);
+    return prefix;
+  }
+}
+
+/** A cache seen by one scope: the methods of `Cache` over keys and tags of its own. Made by `cache.scope()`. */
+export class CacheScope {
+  readonly #cache: Cache;
+  readonly #names: ScopeNames;
+  readonly #parts: readonly (string | number)[];
+  readonly #prefix: string;
+
+  constructor(cache: Cache, names: ScopeNames, parts: readonly (string | number)[]) {
+    this.#cache = cache;
+    this.#names = names;
+    this.#parts = [...parts];
+    this.#prefix = names.prefix(parts);
+  }
+
+  getOrSet<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<T> {
+    return this.#cache.getOrSet(this.#prefix + key, under(key, loader), this.#tagged(options));
+  }
+
+  getOrSetEntry<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<CacheEntry<T>> {
+    return this.#cache.getOrSetEntry(this.#prefix + key, under(key, loader), this.#tagged(options));
+  }
+
+  get<T = unknown>(key: string): Promise<T | undefined> {
+    return this.#cache.get<T>(this.#prefix + key);
+  }
+
+  peek<T = unknown>(key: string): T | undefined {
+    return this.#cache.peek<T>(this.#prefix + key);
+  }
+
+  lookup<T = unknown>(key: string): Promise<CacheEntry<T> | undefined> {
+    return this.#cache.lookup<T>(this.#prefix + key);
+  }
+
+  set(key: string, value: unknown, options?: SetOptions): Promise<void> {
+    return this.#cache.set(this.#prefix + key, value, this.#tagged(options));
+  }
+
+  delete(keys: string | readonly string[]): Promise<boolean> {
+    return this.#cache.delete(this.#keys(keys));
+  }
+
+  expire(keys: string | readonly string[]): Promise<void> {
+    return this.#cache.expire(this.#keys(keys));
+  }
+
+  /** Deletes the entries of this scope that have one of the tags; the same on the cache itself deletes those of all scopes. */
+  deleteByTag(tags: string | readonly string[]): Promise<void> {
+    return this.#cache.deleteByTag((typeof tags === 'string' ? [tags] : tags).map((tag) => this.#prefix + tag));
+  }
+
+  deleteByPattern(pattern: string): Promise<number> {
+    return this.#cache.deleteByPattern(escapePattern(this.#prefix) + pattern);
+  }
+
+  /** Deletes everything in this scope. */
+  async clear(): Promise<void> {
+    await this.deleteByPattern('*');
+  }
+
+  getMany<T = unknown>(keys: readonly string[]): Promise<(T | undefined)[]> {
+    return this.#cache.getMany<T>(this.#keys(keys));
+  }
+
+  getOrSetMany<T>(
+    keys: readonly string[],
+    loadMany: LoadMany<T>,
+    options?: GetOrSetOptions,
+  ): Promise<(T | Error)[]> {
+    const { length } = this.#prefix;
+    const load: LoadMany<T> = async (scoped, context) => {
+      const own = scoped.map((key) => key.slice(length));
+      const answers = await loadMany(own, context);
+      return Array.isArray(answers) ? answers : own.map((key) => (answers as ReadonlyMap<string, T | Error>).get(key) as T);
+    };
+    return this.#cache.getOrSetMany(this.#keys(keys), load, this.#tagged(options));
+  }
+
+  wrap<Args extends unknown[], T>(
+    fn: (...args: Args) => T | PromiseLike<T>,
+    options: WrapOptions<Args>,
+  ): (...args: Args) => Promise<T> {
+    return wrapWith(this, callKey, fn, options);
+  }
+
+  /** A scope within this one: `cache.scope('a').scope('b')` is `cache.scope('a', 'b')`. */
+  scope(...parts: readonly (string | number)[]): CacheScope {
+    return new CacheScope(this.#cache, this.#names, [...this.#parts, ...parts]);
+  }
+
+  #keys(keys: string | readonly string[]): string[] {
+    return (typeof keys === 'string' ? [keys] : keys).map((key) => this.#prefix + key);
+  }
+
+  #tagged<Options extends SetOptions>(options: Options | undefined): Options | undefined {
+    if (options?.tags === undefined || options.tags.length === 0) return options;
+    return { ...options, tags: [...options.tags, ...options.tags.map((tag) => this.#prefix + tag)] };
+  }
+}
+
+/** The loader sees the key that its caller gave. */
+function under<T>(key: string, loader: Loader<T>): Loader<T> {
+  return ({ signal, setTtl }: LoadContext) => loader({ key, signal, setTtl });
+}

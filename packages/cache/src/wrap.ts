@@ -1,0 +1,26 @@
+import type { GetOrSetOptions, SetOptions } from './cache.ts';
+import type { Loader } from './loads.ts';
+
+export interface WrapOptions<Args extends unknown[]> extends SetOptions {
+  /** Sets the results of this function apart from those of others. */
+  name: string;
+  /** What the key is made of instead of the arguments; a JSON value. */
+  key?: ((...args: Args) => unknown) | undefined;
+}
+
+interface LoadingCache {
+  getOrSet<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<T>;
+}
+
+export function wrapWith<Args extends unknown[], T>(
+  cache: LoadingCache,
+  keyFor: (name: string, args: readonly unknown[]) => string,
+  fn: (...args: Args) => T | PromiseLike<T>,
+  options: WrapOptions<Args>,
+): (...args: Args) => Promise<T> {
+  const { name, key, ...storing } = options;
+  if (typeof name !== 'string' || name === '') {
+    throw new TypeError(`@x/cache: wrap needs a name that sets this function's results apart, got ${String(name)}`);
+  }
+  return async (...args) => cache.getOrSet(keyFor(name, key ? [key(...args)] : args), () => fn(...args), storing);
+}

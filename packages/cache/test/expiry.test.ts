@@ -1,0 +1,136 @@
+import { Cache } from '@x/cache';
+import { ManualClock } from '@x/testkit';
+import { expect, test } from 'vitest';
+
+test('an entry is fresh for its time to live, to the millisecond', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, clock });
+  await cache.getOrSet('k', () => 'v');
+  await clock.advance(999);
+  expect(cache.peek('k')).toBe('v');
+  expect(await cache.get('k')).toBe('v');
+  await clock.advance(1);
+  expect(cache.peek('k')).toBeUndefined();
+  expect(await cache.get('k')).toBeUndefined();
+  expect(await cache.getOrSet('k', () => 'new')).toBe('new');
+});
+
+test('the wall clock does not matter', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, clock });
+  await cache.set('k', 'v');
+  clock.stepWall(-86_400_000);
+  await clock.advance(1_000);
+  expect(cache.peek('k')).toBeUndefined();
+});
+
+test('null is a value, undefined is none, an error is none', async () => {
+  const cache = new Cache();
+  let loads = 0;
+  const load = (value: unknown) => () => {
+    loads++;
+    return value;
+  };
+  expect(await cache.getOrSet('null', load(null))).toBeNull();
+  expect(await cache.getOrSet('null', load('again'))).toBeNull();
+  expect(await cache.get('null')).toBeNull();
+  expect(cache.peek('null')).toBeNull();
+  expect(loads).toBe(1);
+  expect(await cache.getOrSet('undefined', load(undefined))).toBeUndefined();
+  expect(await cache.getOrSet('undefined', load('again'))).toBe('again');
+  expect(loads).toBe(3);
+  for (const value of [0, '', false]) {
+    expect(await cache.getOrSet(`falsy ${value}`, load(value))).toBe(value);
+    expect(await cache.getOrSet(`falsy ${value}`, load('again'))).toBe(value);
+  }
+});
+
+test('setting undefined deletes', async () => {
+  const cache = new Cache();
+  await cache.set('k', 1);
+  await cache.set('k', undefined);
+  expect(await cache.get('k')).toBeUndefined();
+});
+
+test('negativeTtlMs is the time to live of null', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, negativeTtlMs: 100, clock });
+  await cache.getOrSet('loaded', () => null);
+  await cache.set('set', null);
+  await cache.set('chosen', null, { ttlMs: 500 });
+  await clock.advance(100);
+  expect(cache.peek('loaded')).toBeUndefined();
+  expect(cache.peek('set')).toBeUndefined();
+  expect(cache.peek('chosen')).toBeNull();
+});
+
+test('a loader decides from the value how long it is fresh', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ clock });
+  await cache.getOrSet('short', ({ setTtl }) => {
+    setTtl(50);
+    return 'v';
+  });
+  await cache.getOrSet('not at all', ({ setTtl }) => {
+    setTtl(0);
+    return 'v';
+  });
+  expect(cache.peek('short')).toBe('v');
+  expect(cache.peek('not at all')).toBeUndefined();
+  await clock.advance(50);
+  expect(cache.peek('short')).toBeUndefined();
+});
+
+test('jitter only shortens, by at most its ratio', async () => {
+  const clock = new ManualClock();
+  let random = 0;
+  const cache = new Cache({ ttlMs: 1_000, jitter: 0.2, random: () => random, clock });
+  await cache.set('longest', 1);
+  random = 0.999999;
+  await cache.set('shortest', 1);
+  await clock.advance(799);
+  expect(cache.peek('shortest')).toBe(1);
+  await clock.advance(2);
+  expect(cache.peek('shortest')).toBeUndefined();
+  await clock.advance(198);
+  expect(cache.peek('longest')).toBe(1);
+  await clock.advance(1);
+  expect(cache.peek('longest')).toBeUndefined();
+});
+
+test('a time to live beyond 2^31 ms, or without end, does not misfire', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: Number.POSITIVE_INFINITY, clock });
+  await cache.set('for ever', 1);
+  await cache.set('forty days', 1, { ttlMs: 40 * 86_400_000 });
+  clock.jump(39 * 86_400_000);
+  await clock.advance(1);
+  expect(cache.peek('forty days')).toBe(1);
+  clock.jump(86_400_000);
+  await clock.advance(1);
+  expect(cache.peek('forty days')).toBeUndefined();
+  expect(cache.peek('for ever')).toBe(1);
+});
+
+test('prune frees what is over and says how much', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, clock });
+  await cache.set('short', 1, { ttlMs: 10 });
+  await cache.set('stale but useful', 1, { ttlMs: 10, staleIfErrorMs: 10_000 });
+  await cache.set('long', 1);
+  clock.jump(10);
+  expect(cache.stats().entries).toBe(3);
+  expect(cache.prune()).toBe(1);
+  expect(cache.stats()).toMatchObject({ entries: 2, expirations: 1 });
+});
+
+test('what nobody reads again is freed by a sweep, which stops when there is nothing left', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, clock });
+  expect(clock.pendingTimers).toBe(0);
+  for (let n = 0; n < 1_000; n++) await cache.set(`k${n}`, { n });
+  expect(cache.stats().bytes).toBeGreaterThan(64_000);
+  await clock.advance(60_000);
+  expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0, expirations: 1_000 });
+  expect(clock.pendingTimers).toBe(0);
+});
