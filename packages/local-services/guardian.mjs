@@ -237,7 +237,7 @@ function sweep(root) {
     try {
       if (!isOurs(join(root, name))) continue;
       const { namespace, processes } = JSON.parse(readFileSync(join(root, name, RECORD), 'utf8'));
-      const alive = processes.filter(({ pid, since }) => startOf(pid) === since);
+      const alive = processes.filter(({ pid, since }) => since !== undefined && startOf(pid) === since);
       // Process numbers of another container mean nothing here.
       if (namespace !== processNamespace() || alive.some(({ pid }) => pid === processes[0].pid)) continue;
       const title = `postgres: ${name}:`;
@@ -257,13 +257,16 @@ function isOurs(path) {
   return of.isDirectory() && (of.uid === us || us === 0) && record.isFile() && record.uid === us;
 }
 
-/** When a process started; together with its number that names it for good. */
+/** When a process started; together with its number that names it for good. Nothing for one that has ended. */
 function startOf(pid) {
   try {
-    if (process.platform !== 'linux')
-      return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' });
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    if (process.platform === 'linux') {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      return fields[0] === 'Z' ? undefined : fields[19];
+    }
+    const line = execFileSync('ps', ['-o', 'state=,lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim();
+    return line.startsWith('Z') ? undefined : line.replace(/^\S+\s+/, '');
   } catch {
     return undefined;
   }

@@ -47,6 +47,7 @@ interface Waiter {
 export class Guardian {
   #folder = '';
   #serverRuns = false;
+  readonly #endListeners: (() => void)[] = [];
   readonly #child: ChildProcess;
   readonly #waiters: Map<number, Waiter> = new Map();
   readonly #exited: Promise<void>;
@@ -95,6 +96,11 @@ export class Guardian {
     return this.#serverRuns;
   }
 
+  /** Called once, when the server that runs now has ended. */
+  onServerEnd(listener: () => void): void {
+    this.#endListeners.push(listener);
+  }
+
   /** Runs a program to its end; it is killed when that takes longer than `timeoutMs`. */
   run(program: Program, timeoutMs: number): Promise<Outcome> {
     return this.#ask('run', { ...program, timeoutMs });
@@ -106,7 +112,7 @@ export class Guardian {
     try {
       await this.#ask('start', { ...program });
     } catch (error) {
-      this.#serverRuns = false;
+      this.#serverEnded();
       throw error;
     }
   }
@@ -160,7 +166,7 @@ export class Guardian {
   }
 
   #receive({ id, event, result, error }: Message): void {
-    if (event === 'exit') this.#serverRuns = false;
+    if (event === 'exit') this.#serverEnded();
     if (id === undefined) return;
     const waiter = this.#settle(id);
     if (error === undefined) waiter?.resolve(result as never);
@@ -174,8 +180,13 @@ export class Guardian {
     return waiter;
   }
 
-  #gone(cause?: Error, tidy = false): void {
+  #serverEnded(): void {
     this.#serverRuns = false;
+    for (const listener of this.#endListeners.splice(0)) listener();
+  }
+
+  #gone(cause?: Error, tidy = false): void {
+    this.#serverEnded();
     // Killed by somebody: another guardian removes what this one has left.
     if (!this.#closing && !tidy) this.#removal = this.#afterwards().catch(() => {});
     for (const id of [...this.#waiters.keys()]) this.#settle(id)?.reject(gone(cause));

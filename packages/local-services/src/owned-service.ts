@@ -5,8 +5,8 @@ import type { LocalService } from './local-service.ts';
 
 const PORT_ATTEMPTS = 5;
 const READY_POLL_MS = 20;
-/** Not for ever: somebody else may have the port, and be silent. */
-const PROBE_TIMEOUT_MS = 5_000;
+/** A connection made in the middle of the start may never be answered; another one is. */
+const PROBE_TIMEOUT_MS = 2_000;
 
 /** How one kind of server is started and asked whether it answers. */
 export interface ServerKind {
@@ -98,13 +98,19 @@ export class OwnedService implements LocalService {
 
   async #launch(deadline: number): Promise<void> {
     await this.#guardian.start(await this.#kind.program(this.#port));
+    // Whoever has the port instead of a server that has ended may be silent.
+    const ended = new Promise<never>((_, reject) =>
+      this.#guardian.onServerEnd(() => reject(new Error('it has ended'))),
+    );
+    ended.catch(() => {});
     let lastError: unknown;
     while (this.#guardian.serverRuns) {
       if (this.#disposal !== undefined) throw this.#closed();
       const remainingMs = deadline - performance.now();
       if (remainingMs <= 0) throw await this.#failure('ERR_TIMEOUT', 'did not answer in time', lastError);
       try {
-        return await this.#kind.probe(this.url, Math.min(remainingMs, PROBE_TIMEOUT_MS));
+        const answer = this.#kind.probe(this.url, Math.min(remainingMs, PROBE_TIMEOUT_MS));
+        return await Promise.race([answer, ended]);
       } catch (error) {
         lastError = error;
       }

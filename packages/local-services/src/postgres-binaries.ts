@@ -9,9 +9,12 @@ export interface PostgresBinaries {
   postgres: string;
 }
 
-/** Finds PostgreSQL's programs among our dependencies, and makes sure that `owner` can run them. */
-export async function postgresBinaries(guardian: Guardian, owner: Owner | undefined): Promise<PostgresBinaries> {
-  const installed = await installedBinaries();
+/** Makes sure that `owner` can run these programs: those installed, or a copy of them in the guardian's folder. */
+export async function runnableBinaries(
+  guardian: Guardian,
+  installed: PostgresBinaries,
+  owner: Owner | undefined,
+): Promise<PostgresBinaries> {
   const first = await complaint(guardian, installed, owner);
   if (first === undefined) return installed;
   // Out of that user's reach (below /root, say), or installed without the script that links the shared libraries.
@@ -26,7 +29,8 @@ export async function postgresBinaries(guardian: Guardian, owner: Owner | undefi
   throw unsupported(`its PostgreSQL programs do not run here: ${second}`);
 }
 
-async function installedBinaries(): Promise<PostgresBinaries> {
+/** PostgreSQL's programs among our dependencies. */
+export async function installedBinaries(): Promise<PostgresBinaries> {
   const platform = `${process.platform}-${process.arch}`;
   // Group commands and signals, on which killing and pausing rest, are those of POSIX.
   if (process.platform === 'win32') throw unsupported('Windows has no SIGSTOP');

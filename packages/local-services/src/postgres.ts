@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { chown, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { LocalServiceError } from './errors.ts';
 import { ExternalService } from './external-service.ts';
 import { Guardian, type Owner } from './guardian.ts';
 import type { LocalService } from './local-service.ts';
 import { OwnedService } from './owned-service.ts';
-import { type PostgresBinaries, postgresBinaries } from './postgres-binaries.ts';
+import { installedBinaries, type PostgresBinaries, runnableBinaries } from './postgres-binaries.ts';
 import { complaint, type StartOptions, startOptions } from './start-options.ts';
 
 export interface StartPostgresOptions extends StartOptions {
@@ -66,7 +66,7 @@ export async function startPostgres(options: StartPostgresOptions = {}): Promise
   const owner = process.getuid?.() === 0 ? NOBODY : undefined;
   const guardian = await Guardian.open(await reachableTemporaryFolder(owner), 'x-postgres-', owner);
   try {
-    const binaries = await postgresBinaries(guardian, owner);
+    const binaries = await runnableBinaries(guardian, await installedBinaries(), owner);
     const password = randomBytes(24).toString('base64url');
     await initialise(guardian, binaries, owner, password, deadline);
     const service = new OwnedPostgres(guardian, {
@@ -199,7 +199,9 @@ async function withClient(
   use: (client: pg.Client) => Promise<unknown>,
   timeoutMs = 30_000,
 ): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: Math.ceil(timeoutMs) });
+  // Loaded here, since most tests want Redis alone.
+  const { Client } = (await import('pg')).default;
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: Math.ceil(timeoutMs) });
   // The server may be killed at any moment: the query tells, and this event must not end the process.
   client.on('error', () => {});
   try {
