@@ -1,0 +1,39 @@
+export function checkPrefix(prefix: string): void {
+  if (typeof prefix !== 'string' || !/^([a-zA-Z_][a-zA-Z0-9_]*)?$/.test(prefix))
+    throw new RangeError(
+      `@x/metrics: prefix must be letters, digits and _, not beginning with a digit, got ${show(prefix)}`,
+    );
+}
+
+export function checkBuckets(buckets: readonly number[]): void {
+  const ascending =
+    Array.isArray(buckets) &&
+    buckets.length > 0 &&
+    buckets.every((bound, index) => Number.isFinite(bound) && bound > (buckets[index - 1] ?? 0));
+  if (!ascending)
+    throw new RangeError(`@x/metrics: buckets must be finite seconds > 0 in ascending order, got ${show(buckets)}`);
+}
+
+export function checkCount(option: string, value: number, min: number): void {
+  if (!Number.isInteger(value) || value < min)
+    throw new RangeError(`@x/metrics: ${option} must be an integer >= ${min}, got ${show(value)}`);
+}
+
+export function checkName(method: string, name: string): void {
+  if (typeof name !== 'string' || name === '')
+    throw new TypeError(`@x/metrics: ${method} name must be a string that is not empty, got ${show(name)}`);
+}
+
+export function checkKind(kind: string, kinds: readonly string[]): void {
+  if (!kinds.includes(kind))
+    throw new RangeError(`@x/metrics: observe kind must be one of ${kinds.join(', ')}, got ${show(kind)}`);
+}
+
+export function checkThing(kind: string, name: string, thing: { stats: unknown }): void {
+  if (typeof thing?.stats !== 'function')
+    throw new TypeError(`@x/metrics: observe ${kind} "${name}" must have a function stats(), got ${show(thing)}`);
+}
+
+function show(value: unknown): string {
+  return typeof value === 'string' || Array.isArray(value) ? JSON.stringify(value) : String(value);
+}

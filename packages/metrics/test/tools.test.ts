@@ -1,0 +1,171 @@
+import { Metrics } from '@x/metrics';
+import { ManualClock } from '@x/testkit';
+import fc from 'fast-check';
+import { Histogram, Registry } from 'prom-client';
+import { expect, expectTypeOf, test } from 'vitest';
+import { samplesOf } from './exposition.ts';
+
+function setUp() {
+  const clock = new ManualClock();
+  const metrics = new Metrics({ defaultMetrics: false, clock });
+  return {
+    clock,
+    metrics,
+    async count(status: string) {
+      const samples = samplesOf(await metrics.registry.metrics());
+      return samples.get(`tool_execution_duration_seconds_count{status="${status}",tool_name="t"}`);
+    },
+  };
+}
+
+const refusal = { isError: true, content: [], _meta: { 'x/error': { code: 'ERR_CIRCUIT_OPEN', retryAfterMs: 5 } } };
+const aborted = { signal: AbortSignal.abort() };
+
+test.each([
+  ['success', () => ({ content: [] }), {}],
+  ['success', () => undefined, {}],
+  ['success', () => 'text', undefined],
+  ['error', () => ({ isError: true, content: [] }), {}],
+  ['error', () => ({ isError: true, content: [], _meta: { other: 1 } }), {}],
+  ['refused', () => refusal, {}],
+  ['success', () => ({ ...refusal, isError: false }), {}],
+  ['error', () => Promise.reject(new Error('no')), {}],
+  ['error', () => Promise.reject(new Error('no')), { signal: new AbortController().signal }],
+  ['cancelled', () => Promise.reject(new Error('no')), aborted],
+  ['cancelled', () => Promise.reject(new Error('no')), { mcpReq: aborted }],
+  ['cancelled', () => ({ isError: true, content: [] }), aborted],
+  ['success', () => ({ content: [] }), aborted],
+])('%s: %s with context %j', async (status, run, context) => {
+  const { metrics, count } = setUp();
+  const handler = metrics.instrumentTool('t', async (_args: object, _context?: object) => run());
+  await handler({}, context).catch(() => {});
+  for (const other of ['success', 'error', 'refused', 'cancelled'])
+    expect(await count(other)).toBe(other === status ? 1 : 0);
+});
+
+test('a handler that returns or throws without a promise is measured as well, and stays without one', async () => {
+  const { metrics, count } = setUp();
+  const result = {};
+  expect(metrics.instrumentTool('t', () => result)()).toBe(result);
+  const failure = new Error('no');
+  expect(
+    metrics.instrumentTool('t', () => {
+      throw failure;
+    }),
+  ).toThrow(failure);
+  expect(await count('success')).toBe(1);
+  expect(await count('error')).toBe(1);
+});
+
+test('arguments, this, result and rejection pass through unchanged', async () => {
+  const { metrics } = setUp();
+  const seen: unknown[] = [];
+  const handler = metrics.instrumentTool('t', async function (this: unknown, ...args: unknown[]) {
+    seen.push(this, ...args);
+    return args;
+  });
+  const self = { handler };
+  const result = await self.handler(1, 2, 3);
+  expect(seen).toEqual([self, 1, 2, 3]);
+  expect(result).toEqual([1, 2, 3]);
+  const failure = new Error('no');
+  await expect(metrics.instrumentTool('t', () => Promise.reject(failure))()).rejects.toBe(failure);
+});
+
+test('the type of the handler is kept', () => {
+  const { metrics } = setUp();
+  const handler = async (args: { id: string }, _context: { signal: AbortSignal }) => ({
+    structuredContent: { id: args.id },
+  });
+  expectTypeOf(metrics.instrumentTool('t', handler)).toEqualTypeOf<typeof handler>();
+});
+
+test('the duration is seconds from call to end', async () => {
+  const { metrics, clock } = setUp();
+  const handler = metrics.instrumentTool('t', () => new Promise<void>((resolve) => clock.setTimeout(resolve, 1_500)));
+  const running = handler();
+  expect(await metrics.registry.metrics()).toContain('tool_executions_in_flight{tool_name="t"} 1\n');
+  await clock.advance(1_500);
+  await running;
+  const text = await metrics.registry.metrics();
+  const samples = samplesOf(text);
+  expect(text).toContain('tool_executions_in_flight{tool_name="t"} 0\n');
+  expect(samples.get('tool_execution_duration_seconds_sum{status="success",tool_name="t"}')).toBe(1.5);
+  expect(samples.get('tool_execution_duration_seconds_bucket{le="1",status="success",tool_name="t"}')).toBe(0);
+  expect(samples.get('tool_execution_duration_seconds_bucket{le="2.5",status="success",tool_name="t"}')).toBe(1);
+});
+
+test('the clock is read once at the start and once at the end', async () => {
+  let reads = 0;
+  const clock = { now: () => ++reads, setTimeout, clearTimeout: () => {} };
+  const metrics = new Metrics({ defaultMetrics: false, clock });
+  await metrics.instrumentTool('t', async () => refusal)();
+  expect(reads).toBe(2);
+});
+
+test('a refusal is counted by its code', async () => {
+  const { metrics } = setUp();
+  const handler = metrics.instrumentTool('t', async () => refusal);
+  await handler();
+  await handler();
+  expect(
+    samplesOf(await metrics.registry.metrics()).get('tool_refusals_total{code="ERR_CIRCUIT_OPEN",tool_name="t"}'),
+  ).toBe(2);
+});
+
+test('a result that cannot be read is an error and reaches the caller', async () => {
+  const { metrics, count } = setUp();
+  const hostile = {
+    get isError(): boolean {
+      throw new Error('hostile');
+    },
+  };
+  expect(await metrics.instrumentTool('t', async () => hostile)()).toBe(hostile);
+  expect(await count('error')).toBe(1);
+});
+
+test('a name that is instrumented again goes on with its counts', async () => {
+  const { metrics, count } = setUp();
+  for (let request = 0; request < 3; request++) await metrics.instrumentTool('t', async () => ({}))();
+  expect(await count('success')).toBe(3);
+});
+
+test('the histogram prints what prom-client prints', async () => {
+  const buckets = fc
+    .uniqueArray(fc.double({ min: 1e-6, max: 1e4, noNaN: true }), { minLength: 1, maxLength: 10 })
+    .map((bounds) => bounds.sort((a, b) => a - b));
+  const withValues = buckets.chain((bounds) =>
+    fc.tuple(
+      fc.constant(bounds),
+      fc.array(fc.oneof(fc.constantFrom(...bounds), fc.double({ min: 0, max: 1e5, noNaN: true }))),
+    ),
+  );
+  await fc.assert(
+    fc.asyncProperty(withValues, async ([bounds, durations]) => {
+      let now = 0;
+      const clock = { now: () => now, setTimeout, clearTimeout: () => {} };
+      const metrics = new Metrics({ defaultMetrics: false, buckets: bounds, clock });
+      const registry = new Registry();
+      const histogram = new Histogram({
+        name: 'tool_execution_duration_seconds',
+        help: 'x',
+        labelNames: ['tool_name', 'status'],
+        buckets: bounds,
+        registers: [registry],
+      });
+      for (const status of ['success', 'error', 'refused', 'cancelled']) histogram.zero({ tool_name: 't', status });
+      const handler = metrics.instrumentTool('t', (seconds: number) => {
+        now = seconds * 1000;
+      });
+      for (const seconds of durations) {
+        now = 0;
+        handler(seconds);
+        histogram.observe({ tool_name: 't', status: 'success' }, (seconds * 1000) / 1000);
+      }
+      const ours = await metrics.registry.getSingleMetricAsString('tool_execution_duration_seconds');
+      const theirs = await registry.getSingleMetricAsString('tool_execution_duration_seconds');
+      expect([...samplesOf(`${ours}\n`)].sort()).toEqual([...samplesOf(`${theirs}\n`)].sort());
+    }),
+    { numRuns: 100 },
+  );
+});
