@@ -1,1 +1,54 @@
-export {};
+import { classifyThrown, type Outcome, type Verdict } from './classify.ts';
+import { systemClock } from './clock.ts';
+
+/**
+ * Judges a response, or an error, that has a `status` or `statusCode`: 5xx is a failure, other 4xx say nothing about the
+ * dependency and are ignored. 429 and 503 with a `Retry-After` (in `headers`, or as `retryAfterMs`) open the circuit for that long.
+ * What has no status is judged as by default: returned is a success; thrown (network error, time-out) is a failure, aborts aside.
+ */
+export function classifyHttp(outcome: Outcome): Verdict {
+  const answer = 'value' in outcome ? outcome.value : outcome.error;
+  const status = statusOf(answer);
+  if (status === undefined) return classifyThrown(outcome);
+  if (status === 429 || status === 503) {
+    const retryAfterMs = retryAfterOf(answer as object);
+    if (retryAfterMs !== undefined && retryAfterMs > 0) return { failure: true, retryAfterMs };
+  }
+  if (status >= 500) return 'failure';
+  if (status >= 400) return 'ignore';
+  return classifyThrown(outcome);
+}
+
+function statusOf(answer: unknown): number | undefined {
+  if (typeof answer !== 'object' || answer === null) return undefined;
+  const { status, statusCode } = answer as { status?: unknown; statusCode?: unknown };
+  for (const candidate of [status, statusCode]) {
+    if (Number.isInteger(candidate) && (candidate as number) >= 100 && (candidate as number) <= 599) {
+      return candidate as number;
+    }
+  }
+  return undefined;
+}
+
+// RFC 9110, 10.2.3: a number of seconds, or a date.
+function retryAfterOf(answer: object): number | undefined {
+  const { retryAfterMs, headers } = answer as { retryAfterMs?: unknown; headers?: unknown };
+  if (typeof retryAfterMs === 'number') return retryAfterMs;
+  const text = header(headers, 'retry-after');
+  if (text === undefined) return undefined;
+  if (/^\d+$/.test(text)) return Number(text) * 1_000;
+  // Against the server's own clock where it says what that is: ours may differ.
+  const date = Date.parse(text);
+  const now = Date.parse(header(headers, 'date') ?? '');
+  if (Number.isNaN(date)) return undefined;
+  return date - (Number.isNaN(now) ? (systemClock.wallNow?.() ?? 0) : now);
+}
+
+function header(headers: unknown, name: string): string | undefined {
+  if (typeof headers !== 'object' || headers === null) return undefined;
+  if (typeof (headers as Headers).get === 'function') return (headers as Headers).get(name)?.trim();
+  for (const [key, value] of Object.entries(headers)) {
+    if (key.toLowerCase() === name) return String(Array.isArray(value) ? value[0] : value).trim();
+  }
+  return undefined;
+}

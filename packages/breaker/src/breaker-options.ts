@@ -1,0 +1,133 @@
+import type { Classify } from './classify.ts';
+import type { Clock } from './clock.ts';
+import { ConsecutiveRule } from './consecutive-rule.ts';
+import type { TrialRule } from './half-open-trial.ts';
+import {
+  checkDuration,
+  checkFinite,
+  checkInteger,
+  checkOptionalFunction,
+  checkShare,
+  wrongOption,
+} from './option-checks.ts';
+import { CountWindow, TimeWindow } from './outcome-window.ts';
+import { RateRule } from './rate-rule.ts';
+import type { BreakerSnapshot } from './snapshot.ts';
+import { AnyRule, type TripRule } from './trip-rule.ts';
+
+export interface CircuitBreakerOptions {
+  /** The dependency's name, for messages. Default: none. */
+  name?: string | undefined;
+  /** So many failures in a row open the circuit. Default 5; once a `window` is given, off unless given too. */
+  failureThreshold?: number | undefined;
+  /** What rates are computed over: the last `calls` outcomes, or those of the last `ms` milliseconds (in `buckets`, default 10). Default: none. */
+  window?: { calls: number } | { ms: number; buckets?: number | undefined } | undefined;
+  /** The share of failures in the window that opens the circuit, above 0 and up to 1. Default 0.5. */
+  failureRate?: number | undefined;
+  /** No rate is looked at below so many outcomes in the window. Default 10, or the window's size if that is less. */
+  minimumCalls?: number | undefined;
+  /** Calls that took `ms` or longer are slow; a share of `rate` of them in the window opens the circuit. Default: none. */
+  slowCall?: { ms: number; rate: number } | undefined;
+  /** How long the circuit stays open before it is probed. Milliseconds, default 60,000. */
+  recoveryTimeoutMs?: number | undefined;
+  /**
+   * Each further opening without a recovery between lasts `factor` times as long, up to `maxMs`; with `jitter` (0 to 1,
+   * default 0) up to that share of it is taken off at random. Default: always `recoveryTimeoutMs`.
+   */
+  recoveryBackoff?: { factor: number; maxMs: number; jitter?: number | undefined } | undefined;
+  /** The longest that a dependency's own `Retry-After`, or a restored state, may keep the circuit open. Milliseconds, default one hour. */
+  maxRetryAfterMs?: number | undefined;
+  /** How many probes a half-open circuit admits, and how many outcomes decide. Default 1. */
+  halfOpenCalls?: number | undefined;
+  /** A probe that has not ended by then loses its permit, and its result no longer counts. Milliseconds. Default: the open period before it, at least `recoveryTimeoutMs`. */
+  probeLeaseMs?: number | undefined;
+  /** Which calls may be probes, by the `context` given to `run` or `tryAcquire`. Default: all. */
+  admit?: ((context: unknown) => boolean) | undefined;
+  /** What an outcome says about the dependency. Default: what is thrown is a failure, aborts and local refusals aside. */
+  classify?: Classify | undefined;
+  /** What `toJSON()` gave, maybe in another process. Refused if it is none; capped if it lies too far ahead. */
+  initialState?: BreakerSnapshot | undefined;
+  /** Whether a `CircuitOpenError` has a stack trace. Default false: the trace would be most of the cost of a refusal. */
+  stackTraces?: boolean | undefined;
+  /** Default: the process's monotonic clock. */
+  clock?: Clock | undefined;
+  /** For `recoveryBackoff.jitter`: from 0 up to 1. Default `Math.random`. */
+  random?: (() => number) | undefined;
+}
+
+/** The options that only the breaker's time-outs read, checked and with defaults. */
+export interface Recovery {
+  readonly timeoutMs: number;
+  readonly factor: number;
+  readonly maxMs: number;
+  readonly jitter: number;
+  readonly maxRetryAfterMs: number;
+  readonly leaseMs: number | undefined;
+  readonly random: () => number;
+}
+
+export function checkRecovery(options: CircuitBreakerOptions): Recovery {
+  const { recoveryTimeoutMs = 60_000, recoveryBackoff, maxRetryAfterMs = 3_600_000, probeLeaseMs } = options;
+  const { random = Math.random } = options;
+  checkOptionalFunction('random', random);
+  checkDuration('recoveryTimeoutMs', recoveryTimeoutMs);
+  checkDuration('maxRetryAfterMs', maxRetryAfterMs);
+  if (probeLeaseMs !== undefined) checkDuration('probeLeaseMs', probeLeaseMs);
+  const { factor = 1, maxMs = recoveryTimeoutMs, jitter = 0 } = recoveryBackoff ?? {};
+  checkFinite('recoveryBackoff.factor', factor, 1);
+  checkFinite('recoveryBackoff.maxMs', maxMs, recoveryTimeoutMs);
+  if (!(jitter >= 0 && jitter <= 1)) throw wrongOption('recoveryBackoff.jitter', 'a number from 0 to 1', jitter);
+  return { timeoutMs: recoveryTimeoutMs, factor, maxMs, jitter, maxRetryAfterMs, leaseMs: probeLeaseMs, random };
+}
+
+/** The rule for a closed circuit that the options ask for. */
+export function createTripRule(options: CircuitBreakerOptions): TripRule {
+  const { window, failureThreshold = window === undefined ? 5 : undefined, slowCall } = options;
+  const rules: TripRule[] = [];
+  if (failureThreshold !== undefined) {
+    checkInteger('failureThreshold', failureThreshold, 1);
+    rules.push(new ConsecutiveRule(failureThreshold));
+  }
+  if (window === undefined) {
+    for (const option of ['failureRate', 'minimumCalls', 'slowCall'] as const) {
+      if (options[option] !== undefined) throw wrongOption('window', `given with ${option}`, undefined);
+    }
+  } else {
+    const { failureRate = 0.5 } = options;
+    checkShare('failureRate', failureRate);
+    if (slowCall !== undefined) {
+      checkDuration('slowCall.ms', slowCall.ms);
+      checkShare('slowCall.rate', slowCall.rate);
+    }
+    const minimumCalls = checkMinimumCalls(options);
+    rules.push(new RateRule(createWindow(window), { failureRate, slowRate: slowCall?.rate ?? 2, minimumCalls }));
+  }
+  return rules.length === 1 && rules[0] !== undefined ? rules[0] : new AnyRule(rules);
+}
+
+/** How a half-open circuit decides: by the rates if there are any, else the first failure ends it. */
+export function createTrialRule(options: CircuitBreakerOptions): TrialRule {
+  const { halfOpenCalls: calls = 1, window, failureRate = 0.5, slowCall } = options;
+  checkInteger('halfOpenCalls', calls, 1);
+  return {
+    calls,
+    failuresToFail: window === undefined ? 1 : failureRate * calls,
+    slowToFail: slowCall === undefined ? Number.POSITIVE_INFINITY : slowCall.rate * calls,
+  };
+}
+
+function checkMinimumCalls({ window, minimumCalls }: CircuitBreakerOptions): number {
+  const size = window !== undefined && 'calls' in window ? window.calls : Number.MAX_SAFE_INTEGER;
+  if (size !== Number.MAX_SAFE_INTEGER) checkInteger('window.calls', size, 1);
+  if (minimumCalls === undefined) return Math.min(10, size);
+  checkInteger('minimumCalls', minimumCalls, 1, size);
+  return minimumCalls;
+}
+
+function createWindow(window: NonNullable<CircuitBreakerOptions['window']>): CountWindow | TimeWindow {
+  if ('calls' in window) return new CountWindow(window.calls);
+  const { ms, buckets = 10 } = window;
+  checkDuration('window.ms', ms);
+  checkInteger('window.buckets', buckets, 1);
+  return new TimeWindow(ms, buckets);
+}

@@ -1,0 +1,42 @@
+/** What the work is given. */
+export interface RunContext {
+  /** Aborts when the caller does not wait any more. */
+  readonly signal: AbortSignal;
+}
+
+/** The context of a call that came without a signal. Most calls never look, so the signal is made when one does. */
+export class UnabortableContext implements RunContext {
+  #signal: AbortSignal | undefined;
+
+  get signal(): AbortSignal {
+    this.#signal ??= new AbortController().signal;
+    return this.#signal;
+  }
+}
+
+/** `fn`'s result, or a rejection with the signal's reason as soon as it aborts, whether or not `fn` heeds the signal. */
+export function callUntilAborted<T>(fn: (context: RunContext) => PromiseLike<T> | T, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    const done = () => signal.removeEventListener('abort', onAbort);
+    let result: PromiseLike<T> | T;
+    try {
+      result = fn({ signal });
+    } catch (error) {
+      done();
+      reject(error);
+      return;
+    }
+    Promise.resolve(result).then(
+      (value) => {
+        done();
+        resolve(value);
+      },
+      (error) => {
+        done();
+        reject(error);
+      },
+    );
+  });
+}
