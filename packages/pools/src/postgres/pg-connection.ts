@@ -1,0 +1,223 @@
+import pg from 'pg';
+import { onAbort } from '../abort-listener.ts';
+import { longestTimerMs } from '../check-options.ts';
+import type { Clock } from '../clock.ts';
+import { PoolError } from '../errors.ts';
+import { requestCancel } from './cancel-request.ts';
+import { connectError, connectTimeout, type Destination, endsConnection } from './connect-error.ts';
+
+export interface ConnectionSettings {
+  readonly config: pg.ClientConfig;
+  readonly connectTimeoutMs: number;
+  readonly cancelTimeoutMs: number;
+  readonly clock: Clock;
+}
+
+/** One connection to the server: a pg.Client that cannot crash the process, and whose commands can be stopped. */
+export class PgConnection {
+  readonly client: pg.Client;
+  /** Why it can no longer be used. */
+  broken: unknown;
+  uses = 0;
+  lastUsedAt = 0;
+  takenAt = 0;
+  /** Told once, when the connection breaks. */
+  onBroken: (() => void) | undefined;
+  readonly #settings: ConnectionSettings;
+  #answered = true;
+  #wakeAnswered: (() => void) | undefined;
+  #stopping: Promise<void> | undefined;
+  #stopCurrent: ((reason: unknown) => void) | undefined;
+  #ended: Promise<void> | undefined;
+
+  private constructor(client: pg.Client, settings: ConnectionSettings) {
+    this.client = client;
+    this.#settings = settings;
+    // Without these listeners a connection that the server closes is an uncaught exception.
+    client.on('error', (error) => this.#break(error));
+    client.on('end', () => this.#break(new Error('The server closed the connection')));
+    client.on('drain', () => this.#answer());
+  }
+
+  static open(settings: ConnectionSettings): Promise<PgConnection> {
+    const { config, connectTimeoutMs, clock } = settings;
+    return new Promise((resolve, reject) => {
+      const client = new pg.Client(config);
+      const connection = new PgConnection(client, settings);
+      const to: Destination = { host: client.host, port: client.port, database: client.database, user: client.user };
+      const timer = clock.setTimeout(() => {
+        connection.destroy();
+        reject(connectTimeout(to, connectTimeoutMs));
+      }, connectTimeoutMs);
+      client.connect().then(
+        () => {
+          clock.clearTimeout(timer);
+          resolve(connection);
+        },
+        (error: unknown) => {
+          clock.clearTimeout(timer);
+          connection.destroy();
+          reject(connectError(error, to));
+        },
+      );
+    });
+  }
+
+  /** Whether the last command has been answered in full and nothing is being cancelled: it can be given back as it is. */
+  get quiet(): boolean {
+    return this.#answered && this.#stopping === undefined;
+  }
+
+  get inTransaction(): boolean {
+    const status = this.client.getTransactionStatus();
+    return status === 'T' || status === 'E';
+  }
+
+  /** Resolves when it is quiet, or broken. */
+  async settle(): Promise<void> {
+    while (!this.quiet && this.broken === undefined) await (this.#stopping ?? this.#untilAnswered());
+  }
+
+  /**
+   * Runs one command. When the time is over or the signal aborts, the caller is told at once, and the server is asked to
+   * stop; meanwhile the connection is not quiet.
+   */
+  async run<Row extends pg.QueryResultRow>(
+    command: pg.QueryConfig,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<pg.QueryResult<Row>> {
+    // Several may wait here: each looks again, since the one before has just sent its own.
+    while (!this.quiet && this.broken === undefined) await this.settle();
+    signal?.throwIfAborted();
+    if (this.broken !== undefined) throw this.#lost(this.broken);
+    return new Promise((resolve, reject) => {
+      const { clock } = this.#settings;
+      let told = false;
+      const tell = (): boolean => {
+        if (told) return false;
+        told = true;
+        clock.clearTimeout(timer);
+        removeAbort?.();
+        return true;
+      };
+      const stop = (reason: unknown): void => {
+        if (!tell()) return;
+        reject(reason);
+        this.#stopping = this.#stop().finally(() => {
+          this.#stopping = undefined;
+        });
+      };
+      const timer =
+        timeoutMs > longestTimerMs
+          ? undefined
+          : clock.setTimeout(
+              () => stop(new PoolError('ERR_TIMEOUT', `The query did not end within ${timeoutMs} ms`)),
+              timeoutMs,
+            );
+      const removeAbort = signal === undefined ? undefined : onAbort(signal, () => stop(signal.reason));
+      this.#answered = false;
+      this.#stopCurrent = stop;
+      void this.client.query<Row>(command, (error: Error | null, result: pg.QueryResult<Row>) => {
+        if (error && endsConnection(error)) this.#break(error);
+        if (!tell()) return;
+        if (error) reject(this.broken === undefined || endsConnection(error) ? error : this.#lost(this.broken));
+        else resolve(result);
+      });
+    });
+  }
+
+  /** Says goodbye to the server; what does not answer is cut off. */
+  end(): Promise<void> {
+    this.#ended ??= this.#end();
+    return this.#ended;
+  }
+
+  /** Cancels what runs, whose caller is told `reason`, and ends. */
+  async stopAndEnd(reason: unknown): Promise<void> {
+    this.#stopCurrent?.(reason);
+    await this.settle();
+    const end = this.end();
+    this.#break(reason);
+    await end;
+  }
+
+  destroy(): void {
+    this.client.connection.stream.destroy();
+    this.#break(new Error('The connection was destroyed'));
+  }
+
+  async #end(): Promise<void> {
+    if (this.broken !== undefined || !this.quiet) return this.destroy();
+    const { clock } = this.#settings;
+    const timer = clock.setTimeout(() => this.destroy(), goodbyeTimeoutMs);
+    await this.client.end().catch(() => {});
+    clock.clearTimeout(timer);
+  }
+
+  async #stop(): Promise<void> {
+    const { clock, cancelTimeoutMs, config } = this.#settings;
+    const giveUp = new AbortController();
+    const timer = clock.setTimeout(
+      () => giveUp.abort(new Error('The server did not confirm the cancel request')),
+      cancelTimeoutMs,
+    );
+    try {
+      while (!this.#answered && this.broken === undefined) {
+        await requestCancel(this.client, config.stream, giveUp.signal);
+        // A request that overtakes the query finds the backend idle and does nothing: it is sent again.
+        await this.#untilAnswered(cancelAgainMs);
+        giveUp.signal.throwIfAborted();
+      }
+    } catch {
+      this.destroy();
+    } finally {
+      clock.clearTimeout(timer);
+    }
+  }
+
+  #untilAnswered(atMostMs?: number): Promise<void> {
+    if (this.#answered || this.broken !== undefined) return Promise.resolve();
+    const { clock } = this.#settings;
+    return new Promise((resolve) => {
+      const timer = atMostMs === undefined ? undefined : clock.setTimeout(resolve, atMostMs);
+      const before = this.#wakeAnswered;
+      this.#wakeAnswered = () => {
+        clock.clearTimeout(timer);
+        before?.();
+        resolve();
+      };
+    });
+  }
+
+  #answer(): void {
+    this.#answered = true;
+    const wake = this.#wakeAnswered;
+    if (wake === undefined) return;
+    this.#wakeAnswered = undefined;
+    wake();
+  }
+
+  #break(error: unknown): void {
+    if (this.broken !== undefined) return;
+    this.broken = error;
+    this.#wakeAnswered?.();
+    this.#wakeAnswered = undefined;
+    const { onBroken } = this;
+    this.onBroken = undefined;
+    onBroken?.();
+  }
+
+  /** What the server said when it ended the connection says more than the socket's end that follows. */
+  #lost(why: unknown): unknown {
+    if (endsConnection(why) || why instanceof PoolError) return why;
+    return new PoolError('ERR_CONNECTION_LOST', 'The connection to PostgreSQL broke', {
+      cause: why,
+      sqlState: '08006',
+    });
+  }
+}
+
+/** How long the answer to a cancel request may take before it is sent again. */
+const cancelAgainMs = 200;
+const goodbyeTimeoutMs = 1_000;

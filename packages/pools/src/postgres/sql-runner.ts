@@ -1,0 +1,41 @@
+import type pg from 'pg';
+
+/** A row, as an object with a field for each column. */
+export type Row = pg.QueryResultRow;
+
+export interface QueryOptions {
+  /** Stops the query, on the server too. */
+  signal?: AbortSignal | undefined;
+  /** Total time, waiting for a connection included. Milliseconds. Default: the pool's `commandTimeoutMs` once the query runs. */
+  timeoutMs?: number | undefined;
+  /** Prepares the statement under this name, once on each connection. The same name must always mean the same text. */
+  name?: string | undefined;
+}
+
+/** The ways to run SQL, the same on a pool, a connection and a transaction. */
+export abstract class SqlRunner {
+  abstract query<R extends Row = Row>(
+    sql: string,
+    params?: readonly unknown[],
+    options?: QueryOptions,
+  ): Promise<pg.QueryResult<R>>;
+
+  /** All rows. */
+  async fetch<R extends Row = Row>(sql: string, params?: readonly unknown[], options?: QueryOptions): Promise<R[]> {
+    return (await this.query<R>(sql, params, options)).rows;
+  }
+
+  /** The first row, or undefined when there is none. */
+  async fetchOne<R extends Row = Row>(
+    sql: string,
+    params?: readonly unknown[],
+    options?: QueryOptions,
+  ): Promise<R | undefined> {
+    return (await this.query<R>(sql, params, options)).rows[0];
+  }
+
+  /** How many rows were inserted, updated, deleted or found. */
+  async execute(sql: string, params?: readonly unknown[], options?: QueryOptions): Promise<number> {
+    return (await this.query(sql, params, options)).rowCount ?? 0;
+  }
+}
