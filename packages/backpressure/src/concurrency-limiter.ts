@@ -356,7 +356,9 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   #retryAfterMs(now: number): number {
     const ahead = this.#room.size + 1;
     const wait = this.#completed === 0 ? unknownWaitMs : (ahead * this.#meanRunMs) / this.#limit;
-    return Math.ceil(Math.min(Math.max(wait + now - this.#lastMoveAt, minRetryMs), maxRetryMs) * (1 + this.#random() / 2));
+    return Math.ceil(
+      Math.min(Math.max(wait + now - this.#lastMoveAt, minRetryMs), maxRetryMs) * (1 + this.#random() / 2),
+    );
   }
 
   #tellIdle(): void {

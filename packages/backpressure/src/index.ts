@@ -11,5 +11,12 @@ export {
 export { OverloadedError, type RejectReason, TimeoutError } from './errors.ts';
 export { type ItemContext, type MapLimitOptions, mapLimit, settleLimit } from './map-limit.ts';
 export type { Outcome, Permit } from './permit.ts';
+export {
+  type ConsumeOptions,
+  RateLimiter,
+  type RateLimiterOptions,
+  type RateLimiterStats,
+  type RateLimitResult,
+} from './rate-limiter.ts';
 export type { RunContext } from './run-context.ts';
 export type { Priority } from './waiting-room.ts';

@@ -1,4 +1,4 @@
-import { contextOf, signalOf, type ToolContext, withSignal } from './tool-context.ts';
+import { contextOf, identify, signalOf, type ToolContext, withSignal } from './tool-context.ts';
 import type { Priority } from './waiting-room.ts';
 
 export { identify, type ToolContext } from './tool-context.ts';
@@ -66,6 +66,41 @@ export function limitedTool<H extends ToolHandler>(
       if (refusal === undefined) throw error;
       return refusal;
     }
+  };
+  return limited as unknown as H;
+}
+
+/** What a `RateLimiter` has of use here, and one that asks another process. */
+export interface ToolRateLimiter {
+  consume(
+    key: string,
+    options: { cost?: number },
+  ): Promise<{ readonly allowed: boolean; readonly retryAfterMs: number }>;
+}
+
+export interface RateLimitedToolOptions {
+  /** The tool's name, for the words the model reads. Default: "This tool". */
+  name?: string | undefined;
+  /** The caller. Default `identify`. All for whom it gives undefined share one allowance. */
+  key?: ((context: ToolContext) => string | undefined) | undefined;
+  /** What a call weighs. Default 1. */
+  cost?: number | undefined;
+}
+
+/** Lets each caller call a tool so often, and answers what is over it with a result that tells the model when to try again. */
+export function rateLimitedTool<H extends ToolHandler>(
+  rateLimiter: ToolRateLimiter,
+  handler: H,
+  options: RateLimitedToolOptions = {},
+): H {
+  const { name, key = identify, cost } = options;
+  const consumeOptions = cost === undefined ? {} : { cost };
+  const limited = async (...callArguments: unknown[]): Promise<unknown> => {
+    const caller = key(contextOf(callArguments));
+    // Prefixed, so that nobody can choose the name that the nameless share.
+    const verdict = await rateLimiter.consume(caller === undefined ? 'anyone' : `caller:${caller}`, consumeOptions);
+    if (verdict.allowed) return handler(...(callArguments as never[]));
+    return refusalOf({ code: 'ERR_OVERLOADED', reason: 'rate_limited', retryAfterMs: verdict.retryAfterMs }, name);
   };
   return limited as unknown as H;
 }

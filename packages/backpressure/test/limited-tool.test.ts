@@ -1,8 +1,8 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { InMemoryTransport } from '@modelcontextprotocol/sdk/inMemory.js';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
-import { ConcurrencyLimiter } from '@x/backpressure';
-import { identify, limitedTool } from '@x/backpressure/mcp';
+import { ConcurrencyLimiter, RateLimiter } from '@x/backpressure';
+import { identify, limitedTool, rateLimitedTool } from '@x/backpressure/mcp';
 import { ManualClock } from '@x/testkit';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
@@ -134,6 +134,30 @@ describe('a limited tool', () => {
     await tool({ authInfo: { token: '', scopes: [], extra: { sub: 'u1' } } });
     await limitedTool(limiter, async (_ctx: object) => ok('x'), { priority: 'sheddable' })({});
     expect(seen).toEqual([{ key: '["","u1",[]]', priority: 'critical' }, { priority: 'sheddable' }]);
+  });
+});
+
+describe('a rate-limited tool', () => {
+  test('counts each caller for itself, and all who do not say who they are as one', async () => {
+    const rateLimiter = new RateLimiter({ limit: 1, intervalMs: 60_000, clock: new ManualClock() });
+    const tool = rateLimitedTool(rateLimiter, async (_args: object, _ctx: object) => ok('x'), { name: 'search' });
+    const of = (sub: string) => ({ authInfo: { token: 't', scopes: [], extra: { sub } } });
+    expect(await tool({}, of('u1'))).toEqual(ok('x'));
+    expect(await tool({}, of('u2'))).toEqual(ok('x'));
+    expect(await tool({}, of('u1'))).toEqual({
+      isError: true,
+      content: [{ type: 'text', text: '"search" was called too often. Nothing was done. Try again in 60 seconds.' }],
+      _meta: { 'x/error': { code: 'ERR_OVERLOADED', reason: 'rate_limited', retryAfterMs: 60_000 } },
+    });
+    expect(await tool({}, {})).toEqual(ok('x'));
+    expect(await tool({}, { authInfo: { token: '' } })).toMatchObject({ isError: true });
+  });
+
+  test('takes key and cost as told', async () => {
+    const rateLimiter = new RateLimiter({ limit: 4, intervalMs: 1_000, clock: new ManualClock() });
+    const tool = rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), { key: () => 'all', cost: 3 });
+    expect(await tool({})).toEqual(ok('x'));
+    expect(await tool({})).toMatchObject({ _meta: { 'x/error': { retryAfterMs: 500 } } });
   });
 });
 
