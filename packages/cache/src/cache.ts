@@ -1,10 +1,10 @@
 import { type CacheOptions, checkOptions } from './cache-options.ts';
 import { CacheClosedError } from './errors.ts';
 import { KeyPattern } from './glob.ts';
-import { callKey, checkKey } from './key.ts';
 import { keep } from './kept-value.ts';
-import { type Loader, type LoadRules, Loads } from './loads.ts';
+import { callKey, checkKey } from './key.ts';
 import { batchOf, type LoadMany } from './load-many.ts';
+import { type Loader, type LoadRules, Loads } from './loads.ts';
 import { duration } from './option-checks.ts';
 import { CacheScope, ScopeNames } from './scope.ts';
 import { type CacheCounts, type CacheEntry, type CacheEvents, type StoreRules, Tiers } from './tiers.ts';

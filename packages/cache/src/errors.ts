@@ -14,6 +14,8 @@ export class LoadTimeoutError extends Error {
   readonly code = 'ERR_TIMEOUT';
 
   constructor(key: string, timeoutMs: number) {
-    super(`@x/cache: the load of "${key.length > 100 ? `${key.slice(0, 100)}…` : key}" took longer than ${timeoutMs} ms`);
+    super(
+      `@x/cache: the load of "${key.length > 100 ? `${key.slice(0, 100)}…` : key}" took longer than ${timeoutMs} ms`,
+    );
   }
 }

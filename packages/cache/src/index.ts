@@ -2,8 +2,8 @@ export { Cache, type CacheStats, type GetOrSetOptions, type SetOptions } from '.
 export type { CacheOptions } from './cache-options.ts';
 export type { Clock } from './clock.ts';
 export { CacheClosedError, LoadTimeoutError } from './errors.ts';
-export { stableKey, toolKey } from './key.ts';
 export type { CopyMode } from './kept-value.ts';
+export { stableKey, toolKey } from './key.ts';
 export type { LoadedMany, LoadMany } from './load-many.ts';
 export type { LoadContext, Loader } from './loads.ts';
 export type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from './remote-tier.ts';

@@ -1,1 +1,2 @@
-export {};
+export { type CachedToolOptions, cachedTool, type ToolHandler } from './cached-tool.ts';
+export { identify } from './identify.ts';

@@ -22,7 +22,9 @@ export class ScopeNames {
 
   prefix(parts: readonly (string | number)[]): string {
     if (this.#secret === undefined) {
-      throw new TypeError('@x/cache: scope() over a remote tier needs the option scopeSecret, the same in all processes');
+      throw new TypeError(
+        '@x/cache: scope() over a remote tier needs the option scopeSecret, the same in all processes',
+      );
     }
     if (parts.length === 0 || parts.some((part) => part === '' || !['string', 'number'].includes(typeof part))) {
       throw new TypeError('@x/cache: scope() needs at least one part, each a number or a string that is not empty');
@@ -101,16 +103,14 @@ export class CacheScope {
     return this.#cache.getMany<T>(this.#keys(keys));
   }
 
-  getOrSetMany<T>(
-    keys: readonly string[],
-    loadMany: LoadMany<T>,
-    options?: GetOrSetOptions,
-  ): Promise<(T | Error)[]> {
+  getOrSetMany<T>(keys: readonly string[], loadMany: LoadMany<T>, options?: GetOrSetOptions): Promise<(T | Error)[]> {
     const { length } = this.#prefix;
     const load: LoadMany<T> = async (scoped, context) => {
       const own = scoped.map((key) => key.slice(length));
       const answers = await loadMany(own, context);
-      return Array.isArray(answers) ? answers : own.map((key) => (answers as ReadonlyMap<string, T | Error>).get(key) as T);
+      return Array.isArray(answers)
+        ? answers
+        : own.map((key) => (answers as ReadonlyMap<string, T | Error>).get(key) as T);
     };
     return this.#cache.getOrSetMany(this.#keys(keys), load, this.#tagged(options));
   }

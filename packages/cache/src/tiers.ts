@@ -129,12 +129,7 @@ export class Tiers {
   }
 
   /** Takes a remote entry into memory. */
-  admit(
-    key: string,
-    found: RemoteEntry,
-    fence: Fence,
-    windows: StaleWindows,
-  ): { entry: CacheEntry; version: string } {
+  admit(key: string, found: RemoteEntry, fence: Fence, windows: StaleWindows): { entry: CacheEntry; version: string } {
     const wallNow = this.wallNow();
     // Another machine's clock may be ahead of ours: an entry is never fresh for longer than it was made to be.
     const ttlMs = Math.min(found.freshUntil - wallNow, found.freshUntil - found.storedAt);

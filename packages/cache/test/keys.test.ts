@@ -26,12 +26,16 @@ test('the canonical text of a JSON value reads back as the same value, so that t
 
 test('a shuffled copy has the same key, a changed one another', () => {
   fc.assert(
-    fc.property(fc.dictionary(fc.string({ unit: 'grapheme' }), fc.integer()), fc.string({ unit: 'grapheme' }), (object, name) => {
-      const reversed = Object.fromEntries(Object.entries(object).reverse());
-      expect(stableKey(reversed)).toBe(stableKey(object));
-      const changed = { ...object, [name]: (Object.hasOwn(object, name) ? (object[name] ?? 0) : 0) + 1 };
-      expect(stableKey(changed)).not.toBe(stableKey(object));
-    }),
+    fc.property(
+      fc.dictionary(fc.string({ unit: 'grapheme' }), fc.integer()),
+      fc.string({ unit: 'grapheme' }),
+      (object, name) => {
+        const reversed = Object.fromEntries(Object.entries(object).reverse());
+        expect(stableKey(reversed)).toBe(stableKey(object));
+        const changed = { ...object, [name]: (Object.hasOwn(object, name) ? (object[name] ?? 0) : 0) + 1 };
+        expect(stableKey(changed)).not.toBe(stableKey(object));
+      },
+    ),
     { numRuns: 300 },
   );
 });
@@ -120,7 +124,10 @@ test('a wrapped function is kept by name and arguments', async () => {
   expect(await add(2, 1)).toBe(3);
   expect(calls).toBe(2);
   expect(await concat(1, 2)).toBe('12');
-  const byId = cache.wrap((user: { id: string; at: Date }) => ({ id: user.id }), { name: 'user', key: (user) => user.id });
+  const byId = cache.wrap((user: { id: string; at: Date }) => ({ id: user.id }), {
+    name: 'user',
+    key: (user) => user.id,
+  });
   expect(await byId({ id: 'Ab', at: new Date(1) })).toEqual({ id: 'Ab' });
   expect(await byId({ id: 'Ab', at: new Date(2) })).toEqual({ id: 'Ab' });
   expect(await byId({ id: 'BA', at: new Date(1) })).toEqual({ id: 'BA' });

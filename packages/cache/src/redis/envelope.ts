@@ -12,8 +12,7 @@ import type { RemoteEntry, RemoteWrite } from '../remote-tier.ts';
  *
  * Another format is a miss, so that versions of this package can share a Redis.
  */
-export const VALUE = 'xc1V';
-export const LEASE = 'xc1L';
+const VALUE = 'xc1V';
 const NO_LEASE = '0'.repeat(15);
 const FOREVER = 999_999_999_999_999;
 const HEADER_LENGTH = 50;
@@ -52,6 +51,7 @@ export function newVersion(): string {
   return randomBytes(12).toString('base64url');
 }
 
-function digits(ms: number): string {
+/** A time as it stands in the header: so that their text compares as they do. */
+export function digits(ms: number): string {
   return String(Math.min(Math.max(0, Math.ceil(ms)), FOREVER)).padStart(15, '0');
 }

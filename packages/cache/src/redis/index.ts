@@ -1,3 +1,3 @@
-export type { RedisClient, RedisNode } from './redis-client.ts';
 export { RedisUnavailableError } from './redis-circuit.ts';
+export type { RedisClient, RedisNode } from './redis-client.ts';
 export { RedisTier, type RedisTierOptions } from './redis-tier.ts';

@@ -69,7 +69,9 @@ export class RedisCircuit {
     return new Promise((resolve, reject) => {
       const timer = clock.setTimeout(() => {
         // After a busy event loop the answer may be there already, unread: sockets come after timers.
-        setImmediate(() => reject(new RedisUnavailableError(`@x/cache: Redis did not answer in ${commandTimeoutMs} ms`)));
+        setImmediate(() =>
+          reject(new RedisUnavailableError(`@x/cache: Redis did not answer in ${commandTimeoutMs} ms`)),
+        );
       }, commandTimeoutMs);
       command.then(
         (answer) => {

@@ -2,11 +2,11 @@ import { type Clock, systemClock } from '../clock.ts';
 import { KeyPattern } from '../glob.ts';
 import { count, positiveDuration } from '../option-checks.ts';
 import type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from '../remote-tier.ts';
-import { decode, encode, newVersion } from './envelope.ts';
+import { decode, digits, encode, newVersion } from './envelope.ts';
 import { type MissedWrite, MissedWrites } from './missed-writes.ts';
 import { isWrongType, RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
 import type { RedisClient, RedisNode } from './redis-client.ts';
-import { EXPIRE, LEASE_KEY, RELEASE, RENEW, STORE, type Script, TAG } from './scripts.ts';
+import { EXPIRE, LEASE_KEY, RELEASE, RENEW, type Script, STORE, TAG } from './scripts.ts';
 
 export interface RedisTierOptions {
   /** A `Redis` or `Cluster` of ioredis 5 or 6. It stays its owner's: it is neither configured, listened to, nor closed here. */
@@ -132,9 +132,10 @@ export class RedisTier implements RemoteTier {
 
   async expire(keys: readonly string[]): Promise<void> {
     const version = newVersion();
+    const now = digits(this.#wallNow());
     await this.#write(
       keys.map((name) => ({ kind: 'key', name })),
-      () => Promise.all(keys.map((key) => this.#run(EXPIRE, this.#prefix + key, version))),
+      () => Promise.all(keys.map((key) => this.#run(EXPIRE, this.#prefix + key, version, now))),
       [],
     );
   }
@@ -159,6 +160,10 @@ export class RedisTier implements RemoteTier {
   async close(): Promise<void> {
     this.#closed = true;
     this.#circuit.stop();
+  }
+
+  #wallNow(): number {
+    return this.#clock.wallNow?.() ?? Date.now();
   }
 
   #available(): boolean {
@@ -220,7 +225,7 @@ export class RedisTier implements RemoteTier {
   /** Notes under each tag that the key has it. */
   async #index(key: string, tags: readonly string[], keepMs: number): Promise<void> {
     if (tags.length === 0) return;
-    const now = this.#clock.wallNow?.() ?? Date.now();
+    const now = this.#wallNow();
     const until = keepMs === Number.POSITIVE_INFINITY ? '+inf' : Math.ceil(now + keepMs);
     await Promise.all(
       tags.map((tag) => this.#run(TAG, this.#tagPrefix + tag, key, until, now - CLOCK_SLACK_MS, expiry(keepMs) ?? 0)),
@@ -241,7 +246,9 @@ export class RedisTier implements RemoteTier {
     for (const node of nodes) {
       let cursor = '0';
       do {
-        const page = await this.#circuit.guard(() => node.call('SCAN', cursor, 'MATCH', match, 'COUNT', this.#scanCount));
+        const page = await this.#circuit.guard(() =>
+          node.call('SCAN', cursor, 'MATCH', match, 'COUNT', this.#scanCount),
+        );
         const [next, keys] = page as [string, string[]];
         // SCAN speaks of names as they are stored, every other command of names before keyPrefix.
         deleted += await this.#unlink(keys.map((key) => key.slice(keyPrefix.length)));

@@ -66,12 +66,15 @@ if redis.call('GETRANGE', KEYS[1], 4, 19) ~= ARGV[1] then return 0 end
 if ARGV[3] == '0' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1`);
 
-/** Makes a value stale and takes away whatever lease there is. ARGV: new version. */
+/** Makes a value stale from now on and takes away whatever lease there is. ARGV: new version, now as 15 digits of wall-clock ms. */
 export const EXPIRE: Script = new Script(`
-local format = redis.call('GETRANGE', KEYS[1], 0, 3)
+local head = redis.call('GETRANGE', KEYS[1], 0, 49)
+local format = string.sub(head, 1, 4)
 if format == 'xc1L' then return redis.call('DEL', KEYS[1]) end
 if format ~= 'xc1V' then return 0 end
-redis.call('SETRANGE', KEYS[1], 4, ARGV[1] .. '000000000000000' .. '000000000000000')
+local fresh = string.sub(head, 36, 50)
+if fresh > ARGV[2] then fresh = ARGV[2] end
+redis.call('SETRANGE', KEYS[1], 4, ARGV[1] .. '000000000000000' .. fresh)
 return 1`);
 
 /**
