@@ -68,7 +68,7 @@ export class Cache implements AsyncDisposable {
   getOrSet<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<T> {
     if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
     const value = this.#memory.read(key, this.#clock.now());
-    if (value === undefined) return this.#load(key, loader, options).then(valueOf) as Promise<T>;
+    if (value === undefined) return this.#load(key, loader, options).then(itsValue) as Promise<T>;
     this.#counts.hitsMemory++;
     return Promise.resolve(value as T);
   }
@@ -327,7 +327,7 @@ export class Cache implements AsyncDisposable {
   }
 }
 
-function valueOf(entry: CacheEntry): unknown {
+function itsValue(entry: CacheEntry): unknown {
   return entry.value;
 }
 

@@ -132,7 +132,8 @@ export class Loads {
       // A holder that neither delivers nor dies delays nobody beyond the lease.
       const wait = rules.waitForOthers && clock.now() + pollMs < giveUpAt;
       if (lease.state === 'unavailable' || !wait) return await this.#load(flight, loader, rules, undefined);
-      if (lease.state === 'held') await this.#pause(pollMs, flight.signal);
+      // What changed once can be read again at once; what keeps changing is waited for like a lease.
+      if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(pollMs, flight.signal);
     }
   }
 

@@ -22,9 +22,14 @@ export function encode(version: string, entry: RemoteWrite): string {
   return VALUE + version + NO_LEASE + digits(entry.freshUntil) + body;
 }
 
+/** Whether it is meant to be a value of this format. */
+export function isValue(text: unknown): text is string {
+  return typeof text === 'string' && text.startsWith(VALUE);
+}
+
 /** The entry, or undefined for whatever else may stand there. */
 export function decode(text: unknown): RemoteEntry | undefined {
-  if (typeof text !== 'string' || !text.startsWith(VALUE)) return undefined;
+  if (!isValue(text)) return undefined;
   const freshUntil = Number(text.slice(35, HEADER_LENGTH));
   if (!Number.isInteger(freshUntil)) return undefined;
   try {

@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '../clock.ts';
 import { KeyPattern } from '../glob.ts';
 import { count, positiveDuration } from '../option-checks.ts';
 import type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from '../remote-tier.ts';
-import { decode, digits, encode, newVersion } from './envelope.ts';
+import { decode, digits, encode, isValue, newVersion } from './envelope.ts';
 import { type MissedWrite, MissedWrites } from './missed-writes.ts';
 import { isWrongType, RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
 import type { RedisClient, RedisNode } from './redis-client.ts';
@@ -70,7 +70,11 @@ export class RedisTier implements RemoteTier {
 
   async get(key: string): Promise<RemoteEntry | undefined> {
     if (!this.#available()) return undefined;
-    return decode(await this.#call('GET', this.#prefix + key));
+    const text = await this.#call('GET', this.#prefix + key);
+    const entry = decode(text);
+    // A value of our format that cannot be read would stand in the way of every load until it expires.
+    if (entry === undefined && isValue(text)) await this.#call('UNLINK', this.#prefix + key);
+    return entry;
   }
 
   async getMany(keys: readonly string[]): Promise<(RemoteEntry | undefined)[]> {
