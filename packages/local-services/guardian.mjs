@@ -22,6 +22,7 @@ import { basename, join } from 'node:path';
 const STOP_GRACE_MS = 3_000;
 const KILL_GRACE_MS = 10_000;
 const BURIAL_MS = 500;
+const LOCK_FILE = 'data/postmaster.pid';
 const RECORD = 'processes.json';
 // As root, the folder belongs to another user: no link of theirs is followed.
 const OVERWRITE = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW;
@@ -68,15 +69,14 @@ async function run({ file, args, owner, env, timeoutMs }) {
   return { code, signal, output: error ?? tail('run.log') };
 }
 
-async function start({ file, args, owner, env, stopSignal, lockFile }) {
+async function start({ file, args, owner, env, stopSignal }) {
   if (server && running.has(server.child)) throw new Error('the server is running');
-  server = { paused: false, stopSignal, lockFile };
+  server = { paused: false, stopSignal };
   const child = launch({ file, args, owner, env, logFile: 'server.log' });
   server.child = child;
   const ended = running.get(child);
   ended.then(() => tell({ event: 'exit' }));
   if (child.pid === undefined) throw new Error((await ended).error);
-  keepRecord();
 }
 
 async function kill() {
@@ -158,15 +158,17 @@ function launch({ file, args, owner, env, logFile }) {
       child.once('exit', (code, signal) => ended({ code, signal }));
     }),
   );
+  keepRecord();
   return child;
 }
 
 async function killAll() {
-  const lockFile = server?.lockFile && join(folder, server.lockFile);
+  if (!folder) return;
+  const lockFile = join(folder, LOCK_FILE);
   const memoryKey = sharedMemoryKey(lockFile);
   // Stopped first: a process that cannot run cannot fork, so none is missed.
   for (const child of running.keys()) send(child.pid, 'SIGSTOP');
-  if (server?.lockFile && serverRuns()) await killChildrenFirst();
+  if (serverRuns() && basename(folder).startsWith('x-postgres-')) await killChildrenFirst();
   await until(
     () => {
       const alive = family();
@@ -177,7 +179,6 @@ async function killAll() {
     KILL_GRACE_MS,
     'the server did not end at SIGKILL',
   );
-  if (!lockFile) return;
   // PostgreSQL removes both itself at its next start; but there may be none, and the process number in the lock file
   // may by then belong to somebody else, which would make it refuse to start.
   rmSync(lockFile, { force: true });
@@ -225,7 +226,7 @@ function serverRuns() {
 
 /** Who is at work here, for the guardian that finds this folder if we are killed ourselves. */
 function keepRecord() {
-  const known = [process.pid, server?.child.pid].filter((pid) => pid !== undefined);
+  const known = [process.pid, ...[...running.keys()].map((child) => child.pid)].filter((pid) => pid !== undefined);
   const record = { namespace: processNamespace(), processes: known.map((pid) => ({ pid, since: startOf(pid) })) };
   writeFileSync(join(folder, RECORD), JSON.stringify(record), { mode: 0o600, flag: OVERWRITE });
 }
@@ -241,9 +242,9 @@ function sweep(root) {
       // Process numbers of another container mean nothing here.
       if (namespace !== processNamespace() || alive.some(({ pid }) => pid === processes[0].pid)) continue;
       const title = `postgres: ${name}:`;
-      for (const { pid } of alive) send(pid, 'SIGKILL');
+      for (const { pid } of alive) send(-pid, 'SIGKILL');
       for (const { pid, command } of listProcesses()) if (command.startsWith(title)) send(pid, 'SIGKILL');
-      freeSharedMemory(sharedMemoryKey(join(root, name, 'data/postmaster.pid')));
+      freeSharedMemory(sharedMemoryKey(join(root, name, LOCK_FILE)));
       rmSync(join(root, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     } catch {
       // Somebody else's, being made, or being removed.
@@ -311,7 +312,8 @@ function processesFromProc() {
       const stat = readFileSync(`/proc/${name}/stat`, 'latin1');
       // The second field is the program's name in parentheses, and may itself hold spaces and parentheses.
       const [state, parent] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      const command = readFileSync(`/proc/${name}/cmdline`, 'latin1').replaceAll('\0', ' ');
+      const isPostgres = stat.includes('(postgres)');
+      const command = isPostgres ? readFileSync(`/proc/${name}/cmdline`, 'latin1').replaceAll('\0', ' ') : '';
       processes.push({ pid: Number(name), parent: Number(parent), state, command });
     } catch {
       // Ended while being read.

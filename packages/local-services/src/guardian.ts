@@ -18,8 +18,6 @@ export interface Program {
 export interface ServerProgram extends Program {
   /** Ends the server in order, but at once. */
   stopSignal: NodeJS.Signals;
-  /** PostgreSQL's postmaster.pid, relative to the folder. */
-  lockFile?: string | undefined;
 }
 
 export interface Outcome {

@@ -79,7 +79,6 @@ export async function startPostgres(options: StartPostgresOptions = {}): Promise
         owner,
         env: ENVIRONMENT,
         stopSignal: 'SIGQUIT',
-        lockFile: 'data/postmaster.pid',
       }),
       probe: (url, timeoutMs) => withClient(url, (client) => mustBe(client, basename(guardian.folder)), timeoutMs),
       restartSignal: 'SIGINT',

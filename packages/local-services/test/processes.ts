@@ -42,10 +42,10 @@ export function stillRunning(some: Process[]): Process[] {
   });
 }
 
-export async function until(done: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+export async function until(done: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await done())) {
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${done}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }

@@ -26,7 +26,7 @@ afterEach(async () => {
 
 /** Somebody who takes a port between our choice and our bind, and never answers. */
 function occupy(): Promise<number> {
-  other = createServer(() => {});
+  other = createServer((socket) => socket.resume().on('error', () => {}));
   return new Promise((resolve) => {
     other?.listen(0, '127.0.0.1', () => resolve((other?.address() as { port: number }).port));
   });
@@ -91,7 +91,7 @@ describe('a start of PostgreSQL', () => {
     await using service = await startPostgres({ external: false });
     await service.kill();
     const { port } = new URL(service.url);
-    other = createServer();
+    other = createServer((socket) => socket.resume().on('error', () => {}));
     await new Promise<void>((resolve) => other?.listen(Number(port), '127.0.0.1', resolve));
     await expect(service.restart()).rejects.toThrow(/address already in use/i);
     await new Promise((resolve) => other?.close(resolve));
