@@ -97,4 +97,4 @@ const unreachable = new Set([
   'EHOSTDOWN',
   'EADDRNOTAVAIL',
 ]);
-const lost = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'UND_ERR_SOCKET', 'ENOTCONN']);
+const lost = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'UND_ERR_SOCKET', 'UND_ERR_INFO', 'ENOTCONN']);

@@ -1,46 +1,14 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import { HttpPool } from '../src/http/index.ts';
+import { cleanUp, later, open, serve } from './http-server.ts';
 
-const cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
-async function serve(
-  handler: Parameters<typeof createServer>[1],
-): Promise<{ url: string; sockets: Set<Socket>; peak: () => number; server: Server }> {
-  const sockets = new Set<Socket>();
-  let peak = 0;
-  const server = createServer({ keepAliveTimeout: 60_000 }, handler);
-  server.on('connection', (socket) => {
-    sockets.add(socket);
-    peak = Math.max(peak, sockets.size);
-    socket.on('close', () => sockets.delete(socket));
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  cleanups.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, sockets, peak: () => peak, server };
-}
-
-function pool(options: ConstructorParameters<typeof HttpPool>[0] = {}): HttpPool {
-  const made = new HttpPool(options);
-  cleanups.push(() => made.close({ timeoutMs: 0 }));
-  return made;
-}
-
-const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+afterEach(cleanUp);
 
 describe('the connections of an HttpPool', () => {
   it('are never more than maxConnections, over all origins together', async () => {
     const handler = (_request: unknown, response: { end(text: string): void }) =>
       setTimeout(() => response.end('ok'), 5);
     const servers = await Promise.all([serve(handler), serve(handler), serve(handler)]);
-    const http = pool({ maxConnections: 4 });
+    const http = open({ maxConnections: 4 });
     let most = 0;
     const calls = Array.from({ length: 60 }, async (_, index) => {
       const response = await http.get(`${servers[index % 3]!.url}/`);
@@ -63,7 +31,7 @@ describe('the connections of an HttpPool', () => {
 
   it('to one origin reach the maximum when there is work for them', async () => {
     const { url, peak } = await serve((_request, response) => setTimeout(() => response.end('ok'), 20));
-    const http = pool({ maxConnections: 8 });
+    const http = open({ maxConnections: 8 });
     await Promise.all(Array.from({ length: 40 }, async () => (await http.get(url)).text()));
     expect(peak()).toBe(8);
   });
@@ -71,7 +39,7 @@ describe('the connections of an HttpPool', () => {
   it('are not all taken by one origin that does not answer', async () => {
     const { url: black } = await serve(() => {});
     const { url } = await serve((_request, response) => response.end('ok'));
-    const http = pool({ maxConnections: 40, timeoutMs: 5_000 });
+    const http = open({ maxConnections: 40, timeoutMs: 5_000 });
     const controller = new AbortController();
     const stuck = Array.from({ length: 200 }, () => http.get(black, { signal: controller.signal }).catch(() => {}));
     expect(await (await http.get(url)).text()).toBe('ok');
@@ -82,7 +50,7 @@ describe('the connections of an HttpPool', () => {
 
   it('are kept, but at most maxKeepAliveConnections without work', async () => {
     const { url, sockets, peak } = await serve((_request, response) => setTimeout(() => response.end('ok'), 10));
-    const http = pool({ maxConnections: 10, maxKeepAliveConnections: 2 });
+    const http = open({ maxConnections: 10, maxKeepAliveConnections: 2 });
     await Promise.all(Array.from({ length: 10 }, async () => (await http.get(url)).text()));
     expect(peak()).toBe(10);
     await expect.poll(() => sockets.size).toBe(2);
@@ -94,14 +62,14 @@ describe('the connections of an HttpPool', () => {
   it('without work give way to another origin', async () => {
     const handler = (_request: unknown, response: { end(text: string): void }) => response.end('ok');
     const [one, two] = await Promise.all([serve(handler), serve(handler)]);
-    const http = pool({ maxConnections: 1 });
+    const http = open({ maxConnections: 1 });
     for (const { url } of [one, two, one, two]) expect(await (await http.get(url)).text()).toBe('ok');
     expect(http.stats().connections).toBe(1);
   });
 
   it('of an origin stay below maxConnectionsPerOrigin', async () => {
     const { url, peak } = await serve((_request, response) => setTimeout(() => response.end('ok'), 5));
-    const http = pool({ maxConnectionsPerOrigin: 3 });
+    const http = open({ maxConnectionsPerOrigin: 3 });
     await Promise.all(Array.from({ length: 20 }, async () => (await http.get(url)).text()));
     expect(peak()).toBe(3);
   });
@@ -110,7 +78,7 @@ describe('the connections of an HttpPool', () => {
     const { url } = await serve((request, response) =>
       response.end(Buffer.alloc(request.url === '/small' ? 100 : 2_000_000)),
     );
-    const http = pool({ maxConnections: 1, timeoutMs: 300 });
+    const http = open({ maxConnections: 1, timeoutMs: 300 });
     await http.get(`${url}/small`);
     await http.get(`${url}/large`);
     await expect.poll(() => http.stats().inFlight).toBe(0);
@@ -119,7 +87,7 @@ describe('the connections of an HttpPool', () => {
 
   it('refuses what may not even wait', async () => {
     const { url } = await serve(() => {});
-    const http = pool({ maxConnections: 1, maxQueued: 1, timeoutMs: 200 });
+    const http = open({ maxConnections: 1, maxQueued: 1, timeoutMs: 200 });
     const calls = await Promise.allSettled([http.get(url), http.get(url), http.get(url)]);
     expect(calls.map((call) => call.status === 'rejected' && call.reason.code)).toEqual([
       'ERR_TIMEOUT',
@@ -132,7 +100,7 @@ describe('the connections of an HttpPool', () => {
 describe('closing an HttpPool', () => {
   it('refuses new requests and waiting ones at once, and lets running ones end', async () => {
     const { url, sockets } = await serve((_request, response) => setTimeout(() => response.end('ok'), 100));
-    const http = pool({ maxConnections: 1 });
+    const http = open({ maxConnections: 1 });
     const running = http.get(url);
     const waiting = http.get(url);
     await later(30);
@@ -146,7 +114,7 @@ describe('closing an HttpPool', () => {
 
   it('breaks off what has not ended in time', async () => {
     const { url } = await serve(() => {});
-    const http = pool();
+    const http = open();
     const running = http.get(url);
     const outcome = expect(running).rejects.toMatchObject({ code: 'ERR_POOL_CLOSED' });
     await later(20);

@@ -1,7 +1,7 @@
 import { type PostgresService, startPostgres } from '@x/local-services';
+import { PostgresPool, type PostgresPoolOptions } from '@x/pools/postgres';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { PostgresPool, type PostgresPoolOptions } from '../src/postgres/index.ts';
 
 let server: PostgresService;
 let url: string;

@@ -1,5 +1,5 @@
+import { WorkerPool, type WorkerPoolOptions } from '@x/pools/workers';
 import { afterEach, describe, expect, it } from 'vitest';
-import { WorkerPool, type WorkerPoolOptions } from '../src/workers/index.ts';
 
 const filename = new URL('./fixtures/tasks.mjs', import.meta.url);
 const pools: WorkerPool[] = [];

@@ -119,8 +119,9 @@ export class Connections {
     };
   }
 
-  /** An exchange is over, well or badly. */
-  leave(connection: Connection): void {
+  /** An exchange is over. After one that failed or was broken off, HTTP/1.1 has nothing to go on with. */
+  leave(connection: Connection, failed: boolean): void {
+    if (failed && !connection.multiplexed) this.#discard(connection);
     this.#running--;
     connection.running--;
     connection.served++;

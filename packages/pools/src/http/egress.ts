@@ -111,13 +111,20 @@ export class Egress {
 /** Azure's metadata and wire server, which has a public address and answers only to guests of the host. */
 const metadataAtPublicAddress = '168.63.129.16';
 
-/** Whether an address is on the public internet: what is not plain unicast (IPv4 in IPv6 unwrapped) is not. */
+/**
+ * Whether an address is on the public internet: plain unicast, IPv4-mapped addresses unwrapped. Of IPv6 only 2000::/3 is
+ * given out at all (IANA, IPv6 Global Unicast Address Assignments): the rest holds forms that lead back into IPv4, such
+ * as `::127.0.0.1`, for which the parser has no name of its own once it is written in hexadecimal.
+ */
 export function isPublicAddress(address: string): boolean {
   const bare = address.replace(/%.*$/, '');
   if (!ipaddr.isValid(bare)) return false;
   const parsed = ipaddr.process(bare);
-  return parsed.range() === 'unicast' && parsed.toString() !== metadataAtPublicAddress;
+  if (parsed.range() !== 'unicast' || parsed.toString() === metadataAtPublicAddress) return false;
+  return parsed.kind() === 'ipv4' || parsed.match(globalUnicast);
 }
+
+const globalUnicast = ipaddr.IPv6.parseCIDR('2000::/3');
 
 function denied(destination: string, why: string): PoolError {
   return new PoolError('ERR_EGRESS_DENIED', `The egress policy forbids this request: ${destination} ${why}`);

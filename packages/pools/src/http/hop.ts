@@ -132,12 +132,12 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    this.#leave();
+    this.#leave(false);
     this.#body?.finish();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#leave();
+    this.#leave(true);
     this.#fail(this.#aborted === undefined ? toPoolError(error, this.#request.url) : this.#aborted.reason);
   }
 
@@ -150,10 +150,10 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
     this.#finish();
   }
 
-  #leave(): void {
+  #leave(failed: boolean): void {
     if (this.#left || this.#connection === undefined) return;
     this.#left = true;
-    this.#connections.leave(this.#connection);
+    this.#connections.leave(this.#connection, failed);
   }
 
   #finish(): void {

@@ -17,7 +17,7 @@ export class PoolDispatcher extends Dispatcher {
       start: (connection) => {
         connection.client.dispatch(
           options,
-          forwarding(handler, () => this.#connections.leave(connection), connection),
+          forwarding(handler, connection, (failed) => this.#connections.leave(connection, failed)),
         );
       },
       fail: (error) => tell(handler, error),
@@ -53,8 +53,8 @@ function tell(handler: Dispatcher.DispatchHandler, error: Error): void {
 /** The caller's handler in either of undici's two forms (the fetch of Node 20 speaks the older one), with an ear for the end. */
 function forwarding(
   handler: Dispatcher.DispatchHandler,
-  leave: () => void,
   connection: Connection,
+  leave: (failed: boolean) => void,
 ): Dispatcher.DispatchHandler {
   const wrapper = Object.create(handler) as Record<string, unknown>;
   for (const name of methods) {
@@ -70,7 +70,7 @@ function forwarding(
         left = true;
         // An upgraded connection carries no more requests.
         if (name === 'onUpgrade' || name === 'onRequestUpgrade') connection.connected = false;
-        leave();
+        leave(name === 'onError' || name === 'onResponseError');
       }
       return method.apply(handler, args);
     };

@@ -448,8 +448,11 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     this.#all.add(connection);
     connection.onBroken = () => this.#lost(connection);
     connection.lastUsedAt = this.#clock.now();
+    if (connection.broken !== undefined) {
+      this.#remove(connection, 'broken');
+      return;
+    }
     this.#hand(connection);
-    if (connection.broken !== undefined) this.#lost(connection);
     this.#serve();
   }
 

@@ -1,0 +1,162 @@
+import type { LookupAddress } from 'node:dns';
+import type { LookupAll } from '@x/pools/http';
+import { afterEach, describe, expect, it } from 'vitest';
+import { cleanUp, open, serve } from './http-server.ts';
+
+afterEach(cleanUp);
+
+const denied = { code: 'ERR_EGRESS_DENIED' };
+const resolveTo =
+  (...addresses: string[]): LookupAll =>
+  (_hostname, _options, callback) =>
+    callback(
+      null,
+      addresses.map((address): LookupAddress => ({ address, family: address.includes(':') ? 6 : 4 })),
+    );
+
+describe('an egress policy', () => {
+  it('refuses private addresses in any spelling', async () => {
+    const { url, peak } = await serve((_request, response) => response.end('secret'));
+    const { port } = new URL(url);
+    const http = open({ egress: {} });
+    const spellings = [
+      '127.0.0.1',
+      '2130706433',
+      '0x7f000001',
+      '0x7f.1',
+      '0177.0.0.1',
+      '127.1',
+      '0.0.0.0',
+      '0',
+      '[::1]',
+      '[::]',
+      '[::ffff:127.0.0.1]',
+      '[::ffff:7f00:1]',
+      '[::127.0.0.1]',
+      '[64:ff9b::7f00:1]',
+      '10.0.0.1',
+      '172.16.0.1',
+      '192.168.1.1',
+      '169.254.169.254',
+      '100.100.100.200',
+      '168.63.129.16',
+      '[fe80::1]',
+      '[fd00:ec2::254]',
+      '[fec0::1]',
+      '255.255.255.255',
+      '224.0.0.1',
+      '１２７.０.０.１',
+    ];
+    for (const host of spellings) await expect(http.get(`http://${host}:${port}/`), host).rejects.toMatchObject(denied);
+    expect(peak()).toBe(0);
+    expect(http.stats()).toMatchObject({ connections: 0, failures: { ERR_EGRESS_DENIED: spellings.length } });
+  });
+
+  it('refuses names that resolve to private addresses, alone or among public ones', async () => {
+    const { url, peak } = await serve((_request, response) => response.end('secret'));
+    const { port } = new URL(url);
+    for (const addresses of [
+      ['127.0.0.1'],
+      ['93.184.216.34', '127.0.0.1'],
+      ['::ffff:127.0.0.1'],
+      ['::1'],
+      ['169.254.169.254'],
+    ]) {
+      const http = open({ egress: {}, lookup: resolveTo(...addresses) });
+      await expect(http.get(`http://innocent.example:${port}/`)).rejects.toMatchObject(denied);
+      await http.close();
+    }
+    await expect(open({ egress: {} }).get(`http://localhost:${port}/`)).rejects.toMatchObject(denied);
+    expect(peak()).toBe(0);
+  });
+
+  it('resolves once and connects to what it has checked', async () => {
+    const { url, peak } = await serve((_request, response) => response.end('secret'));
+    const { port } = new URL(url);
+    let lookups = 0;
+    const http = open({
+      egress: {},
+      connectTimeoutMs: 200,
+      // TEST-NET-3 is not routed; a rebinding resolver answers the second question with loopback.
+      lookup: (hostname, options, callback) =>
+        resolveTo(lookups++ === 0 ? '1.0.0.0' : '127.0.0.1')(hostname, options, callback),
+    });
+    await expect(http.get(`http://rebinding.example:${port}/`)).rejects.toThrow();
+    await expect(http.get(`http://rebinding.example:${port}/`)).rejects.toMatchObject(denied);
+    expect(lookups).toBe(2);
+    expect(peak()).toBe(0);
+  });
+
+  it('lets exactly the listed origins be where they are', async () => {
+    const { url } = await serve((_request, response) => response.end('ok'));
+    const other = await serve((_request, response) => response.end('secret'));
+    const http = open({ egress: { allowOrigins: [url] } });
+    expect(await (await http.get(`${url}/path`)).text()).toBe('ok');
+    expect(await (await http.get(url.replace('127.0.0.1', '2130706433'))).text()).toBe('ok');
+    await expect(http.get(other.url)).rejects.toMatchObject(denied);
+    await expect(http.get(url.replace('http:', 'https:'))).rejects.toMatchObject(denied);
+    await expect(http.get(url.replace('127.0.0.1', 'localhost'))).rejects.toMatchObject(denied);
+    expect(other.peak()).toBe(0);
+  });
+
+  it('is asked again for every redirect', async () => {
+    const inner = await serve((_request, response) => response.end('secret'));
+    const { port } = new URL(inner.url);
+    const { url } = await serve((request, response) => {
+      response.writeHead(302, { location: decodeURIComponent(request.url?.slice(1) ?? '') });
+      response.end();
+    });
+    const http = open({ egress: { allowOrigins: [url] } });
+    for (const target of [
+      inner.url,
+      `http://localhost:${port}`,
+      `http://2130706433:${port}`,
+      'http://169.254.169.254/latest',
+    ]) {
+      await expect(http.get(`${url}/${encodeURIComponent(target)}`)).rejects.toMatchObject(denied);
+    }
+    expect(inner.peak()).toBe(0);
+  });
+
+  it('can be an allow-list only, or ask for schemes and ports', async () => {
+    const list = open({ egress: { allowOrigins: ['https://api.example'], allowPublic: false } });
+    await expect(list.get('http://93.184.216.34/')).rejects.toMatchObject(denied);
+    const narrow = open({ egress: { allowSchemes: ['https'], allowPorts: [443] } });
+    await expect(narrow.get('http://93.184.216.34/')).rejects.toMatchObject(denied);
+    await expect(narrow.get('https://93.184.216.34:8443/')).rejects.toMatchObject(denied);
+    const { url } = await serve((_request, response) => response.end('ok'));
+    expect(await (await open({ egress: { allowPrivate: true } }).get(url)).text()).toBe('ok');
+    expect(() => open({ egress: { allowOrigins: ['example.com'] } })).toThrow(TypeError);
+    expect(() => open({ egress: { allowOrigins: ['https://example.com/path'] } })).toThrow(TypeError);
+  });
+
+  it('holds for fetch by the dispatcher', async () => {
+    const { url, peak } = await serve((_request, response) => response.end('secret'));
+    const http = open({ egress: {} });
+    await expect(fetch(url, { dispatcher: http.dispatcher } as unknown as RequestInit)).rejects.toMatchObject({
+      cause: denied,
+    });
+    expect(peak()).toBe(0);
+  });
+});
+
+it('knows public addresses from the others', async () => {
+  // An internal of the package, tested as it is: it decides what the whole guard is worth.
+  const { isPublicAddress } = (await import(new URL('../src/http/egress.ts', import.meta.url).href)) as {
+    isPublicAddress(address: string): boolean;
+  };
+  for (const address of ['8.8.8.8', '1.1.1.1', '2606:4700::1111', '::ffff:8.8.8.8'])
+    expect(isPublicAddress(address)).toBe(true);
+  for (const address of [
+    '192.0.2.1',
+    '198.18.0.1',
+    '2002:7f00:1::',
+    '2001::1',
+    '2001:db8::1',
+    'fe80::1%eth0',
+    'nonsense',
+    '',
+  ]) {
+    expect(isPublicAddress(address), address).toBe(false);
+  }
+});
