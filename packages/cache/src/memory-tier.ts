@@ -94,15 +94,14 @@ export class MemoryTier {
     };
   }
 
-  /** Puts a value in and others out where there is no room. Returns whether it was kept. */
-  put(key: string, kept: KeptValue, times: EntryTimes, tags: readonly string[] | undefined): boolean {
+  /** Puts a value in and others out where there is no room; one that is too large is not kept. */
+  put(key: string, kept: KeptValue, times: EntryTimes, tags: readonly string[]): void {
     const bytes = kept.bytes + 2 * key.length + 64;
     if (bytes > this.#options.maxItemBytes || bytes > this.#options.maxBytes) {
       this.remove(key);
-      return false;
+      return;
     }
-    const slot = this.#slotOf.get(key) ?? this.#addSlot(key, bytes);
-    // An entry written again keeps its place: a refreshed one is no newcomer.
+    const slot = this.#reusedSlot(key, bytes) ?? this.#addSlot(key, bytes);
     this.bytes += bytes - (this.#bytes[slot] as number);
     this.#bytes[slot] = bytes;
     this.#values[slot] = kept.value;
@@ -112,9 +111,7 @@ export class MemoryTier {
     this.#revalidateMs[slot] = times.revalidateMs;
     this.#errorMs[slot] = times.errorMs;
     this.#untag(slot, key);
-    if (tags !== undefined && tags.length > 0) this.#tag(slot, key, tags);
-    while (this.bytes > this.#options.maxBytes) this.#evict();
-    return true;
+    if (tags.length > 0) this.#tag(slot, key, tags);
   }
 
   remove(key: string): boolean {
@@ -169,6 +166,18 @@ export class MemoryTier {
   #goneAt(slot: number): number {
     const staleMs = Math.max(this.#revalidateMs[slot] as number, this.#errorMs[slot] as number);
     return (this.#freshUntil[slot] as number) + staleMs;
+  }
+
+  /** An entry written again keeps its place and counts as used: a refreshed one is no newcomer. Not if others must leave for it. */
+  #reusedSlot(key: string, bytes: number): number | undefined {
+    const slot = this.#slotOf.get(key);
+    if (slot === undefined) return undefined;
+    if (this.bytes + bytes - (this.#bytes[slot] as number) > this.#options.maxBytes) {
+      this.remove(key);
+      return undefined;
+    }
+    this.#policy.touched(slot);
+    return slot;
   }
 
   #addSlot(key: string, bytes: number): number {
