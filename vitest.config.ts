@@ -3,7 +3,8 @@ import { join, resolve } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 // Tests run on source, also that of siblings: both places are needed, or coverage and breakpoints land in dist.
-const conditions = ['@x/source', 'module', 'node', 'import', 'default'];
+// Not `module`: Vitest hands these on to Node, whose `require` would then be given ES modules.
+const conditions = ['@x/source', 'node'];
 
 const workspace = ['packages', 'apps'].flatMap((folder) =>
   readdirSync(join(import.meta.dirname, folder)).map((name) => join(import.meta.dirname, folder, name)),

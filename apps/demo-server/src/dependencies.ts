@@ -22,12 +22,12 @@ export interface Addresses {
 /** Everything that lives as long as the process: made once, shared by all requests. */
 export type Dependencies = ReturnType<typeof createDependencies>;
 
-// Calls of one burst arrive over HTTP as requests of their own, a few hundred microseconds apart.
-const BATCH_WINDOW_MS = 3;
+// Calls of one burst arrive over HTTP as requests of their own, a millisecond or two of parsing apart: a batch waits until
+// no more come for a while.
+const BATCH_SCHEDULE = { windowMs: 10, maxWaitMs: 50 };
 // Below --tool-timeout, so that a dependency that hangs is the dependency's failure, and its circuit hears of it.
 const DEPENDENCY_TIMEOUT_MS = 10_000;
 
-// biome-ignore lint/nursery/useExplicitType: the type of this function is what `Dependencies` is made from
 export function createDependencies(config: Config, addresses: Addresses, logger: Logger) {
   const dependencyTimeoutMs = Math.min(DEPENDENCY_TIMEOUT_MS, Math.ceil(config.toolTimeout * 0.8));
   const webOrigins = [new URL(addresses.upstreamUrl).origin, ...config.fetchOrigins];
@@ -49,8 +49,8 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
   });
 
   const http = new HttpPool({ timeoutMs: dependencyTimeoutMs });
-  const web = new HttpPool({ maxResponseBytes: 1_048_576, maxRedirects: 5, egress: { allowOrigins: webOrigins } });
-  const workers = new WorkerPool({ filename: new URL('./statistics.worker.js', import.meta.url), maxThreads: config.workerThreads, maxQueue: 64 });
+  const web = new HttpPool({ maxResponseBytes: 1_048_576, maxRedirects: 5, egress: { allowOrigins: webOrigins, allowPublic: false } });
+  const workers = new WorkerPool<typeof import('./statistics.worker.ts')>({ filename: new URL('./statistics.worker.js', import.meta.url), maxThreads: config.workerThreads, maxQueue: 64 });
 
   const loaders = createLoaders(() => ({
     userDetails: new DataLoader<string, Record<string, unknown>>(
@@ -58,7 +58,7 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
         const rows = await postgres.fetch<{ id: string }>(USER_DETAILS_QUERY, [ids], { signal });
         return new Map(rows.map((row) => [row.id, row]));
       },
-      { name: 'userDetails', schedule: { windowMs: BATCH_WINDOW_MS }, maxBatchSize: 200 },
+      { name: 'userDetails', schedule: BATCH_SCHEDULE, maxBatchSize: 200 },
     ),
   }));
 

@@ -6,6 +6,7 @@ import { checkBearerToken, checkHostAndOrigin, refuse } from './http-guards.ts';
 import { mcpEndpoint } from './mcp-endpoint.ts';
 import { createMcpServer } from './mcp-server.ts';
 import type { Tool } from './tools/tool.ts';
+import { withTimeout } from './with-timeout.ts';
 
 /** Never shed: what watches the server must be answered just when it is overloaded. */
 const EXEMPT = /^\/(metrics|healthz|readyz)(\?|$)/;
@@ -51,12 +52,4 @@ async function readiness({ postgres, redis }: Dependencies, draining: boolean): 
     answers(withTimeout(redis.ping(), READY_TIMEOUT_MS)),
   ]);
   return { postgres: database, redis: cache, accepting: !draining };
-}
-
-/** ioredis has no time-out for one command. */
-function withTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer within ${ms} ms`)), ms);
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
-  });
 }

@@ -10,9 +10,11 @@ import { createHttpApp } from './http-app.ts';
 import type { Logger } from './logger.ts';
 import { createMcpServer } from './mcp-server.ts';
 import { prepareDatabase } from './schema.ts';
+import { watchRequests } from './stdio-requests.ts';
 import { createTools } from './tools/all-tools.ts';
 import type { Tool } from './tools/tool.ts';
 import { startUpstream } from './upstream/start-upstream.ts';
+import { withTimeout } from './with-timeout.ts';
 
 export interface DemoServer {
   /** Where MCP is served; undefined in stdio mode. */
@@ -108,13 +110,15 @@ async function serveStdio(dependencies: Dependencies, tools: readonly Tool[], cl
   // Over HTTP a request is admitted before it is read; here the call itself has to be.
   const admitted = tools.map((tool) => ({ ...tool, handler: limitedTool(admission, tool.handler, { name: tool.description.name }) }));
   const server = createMcpServer(admitted);
-  closers.push(async () => {
-    await admission.close({ timeoutMs: config.shutdownTimeout }).catch(() => {});
-    await server.close();
-  });
+  const transport = new StdioServerTransport();
   server.server.onclose = onDisconnect;
   process.stdin.once('end', onDisconnect);
-  await server.connect(new StdioServerTransport());
+  await server.connect(transport);
+  const answered = watchRequests(transport);
+  closers.push(async () => {
+    await withTimeout(answered(), config.shutdownTimeout).catch(() => {});
+    await server.close();
+  });
   return undefined;
 }
 

@@ -1,5 +1,2 @@
-import { defineWorker } from '@x/pools/workers';
-import { statistics } from './tools/statistics.ts';
-
-/** Runs in a worker thread, so that the event loop stays free for other callers. */
-export default defineWorker({ statistics });
+// Runs in a worker thread, so that the event loop stays free for other callers. What is exported here is a task.
+export { statistics } from './tools/statistics.ts';

@@ -20,14 +20,14 @@ export function failure(text: string, details: FailureDetails): CallToolResult {
  * be thrown past this: failures of a dependency become a text that says what to do, anything else a fixed text with an id
  * that is in the log, where the error is.
  */
-export function explainErrors(toolName: string, logger: Logger, handler: ToolHandler): ToolHandler {
+export function explainErrors(toolName: string, dependency: string, logger: Logger, handler: ToolHandler): ToolHandler {
   return async (args, ctx: ToolContext) => {
     try {
       return await handler(args, ctx);
     } catch (error) {
       // The caller has gone: there is nobody to explain it to, and the SDK drops the answer.
       if (ctx.signal.aborted) throw error;
-      const known = explain(error);
+      const known = explain(error, dependency);
       if (known !== undefined) {
         logger.warn({ tool: toolName, err: error }, 'a dependency failed');
         return known;
@@ -43,23 +43,27 @@ export function explainErrors(toolName: string, logger: Logger, handler: ToolHan
 }
 
 /** Failures of a dependency that are expected to happen, by `code`. Undefined for anything else. */
-function explain(error: unknown): CallToolResult | undefined {
+function explain(error: unknown, dependency: string): CallToolResult | undefined {
   const { code, retryAfterMs } = (error ?? {}) as { code?: unknown; retryAfterMs?: unknown };
   if (typeof code !== 'string') return undefined;
-  const entry = EXPECTED.find(([pattern]) => pattern.test(code));
-  if (entry === undefined) return undefined;
-  const [, what, usualWaitMs] = entry;
-  const waitMs = typeof retryAfterMs === 'number' ? retryAfterMs : usualWaitMs;
-  return failure(`${what} Try again in ${Math.max(1, Math.ceil(waitMs / 1_000))} s; if it keeps failing, tell the user and go on without it.`, {
-    code,
-    retryAfterMs: waitMs,
-  });
+  const expected = EXPECTED.find(({ codes }) => codes.test(code));
+  if (expected === undefined) return undefined;
+  const waitMs = typeof retryAfterMs === 'number' ? retryAfterMs : expected.waitMs;
+  return failure(
+    `${expected.what.replace('{dependency}', dependency)} Try again in ${Math.max(1, Math.ceil(waitMs / 1_000))} s; if it keeps failing, tell the user and go on without it.`,
+    { code, retryAfterMs: waitMs },
+  );
 }
 
-const EXPECTED: [pattern: RegExp, what: string, usualWaitMs: number][] = [
-  [/^ERR_TIMEOUT$/, 'The call took too long and was stopped.', 5_000],
-  [/^ERR_POOL_EXHAUSTED$/, 'All database connections are busy.', 2_000],
-  [/^ERR_OVERLOADED$/, 'The server is overloaded.', 2_000],
-  [/^(ERR_CONNECTION_LOST|ERR_CONNECT|ERR_POOL_CLOSED|08\w{3}|57P\d\d|53\w{3})$/, 'The database cannot be reached at the moment.', 3_000],
-  [/^(ECONNREFUSED|ECONNRESET|EPIPE|ENOTFOUND|EAI_AGAIN|UND_ERR_\w+|ERR_HTTP_STATUS|ERR_NETWORK)$/, 'The upstream API is failing at the moment.', 5_000],
+const EXPECTED = [
+  { codes: /^ERR_TIMEOUT$/, what: 'No answer from {dependency} in time, and the call was stopped.', waitMs: 5_000 },
+  { codes: /^(ERR_POOL_EXHAUSTED|ERR_OVERLOADED|ERR_TOO_MANY_CONNECTIONS|53\w{3})$/, what: 'There is more work for {dependency} than it can take.', waitMs: 2_000 },
+  {
+    // Class 08: connection exceptions; 57P01 to 57P03: the server is shutting down or starting up. PostgreSQL manual, appendix A.
+    codes: /^(ERR_UNREACHABLE|ERR_CONNECT_TIMEOUT|ERR_CONNECT_FAILED|ERR_CONNECTION_LOST|ERR_NETWORK|ERR_POOL_CLOSED|08\w{3}|57P0[123])$/,
+    what: 'The connection to {dependency} failed.',
+    waitMs: 3_000,
+  },
+  { codes: /^(ERR_HTTP_STATUS|ERR_INVALID_RESPONSE)$/, what: 'The answer of {dependency} was a failure.', waitMs: 5_000 },
+  { codes: /^ERR_WORKER_LOST$/, what: 'The worker thread of this call ended before it had a result.', waitMs: 1_000 },
 ];

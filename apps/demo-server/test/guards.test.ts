@@ -37,10 +37,9 @@ const json = { 'content-type': 'application/json', accept: 'application/json, te
 const ping = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' });
 
 describe.each(['/mcp', '/metrics', '/healthz', '/readyz', '/nothing'])('on %s', (path) => {
-  test.each(['evil.example', 'evil.example:80', '127.0.0.1.evil.example', '[', ''])('the Host %j is refused', async (host) => {
+  test.each(['evil.example', 'evil.example:80', '127.0.0.1.evil.example', '['])('the Host %j is refused', async (host) => {
     const answer = await send(path, { headers: { host } });
-    // An empty Host is already a bad request to Node's parser.
-    expect([400, 403]).toContain(answer.status);
+    expect(answer.status).toBe(403);
   });
 
   test('a foreign Origin is refused', async () => {

@@ -37,5 +37,13 @@ function assemble(tool: Tool, { breakers, limiters, cache, rateLimiter, metrics,
   }
   handler = rateLimitedTool(rateLimiter, handler, { name, key: identify });
   handler = metrics.instrumentTool(name, handler);
-  return explainErrors(name, logger, handler);
+  return explainErrors(name, DEPENDENCY_NAMES[tool.dependency], logger, handler);
 }
+
+/** What callers are told that a tool depends on. */
+const DEPENDENCY_NAMES: Record<Tool['dependency'], string> = {
+  postgres: 'the database',
+  upstream: 'the upstream API',
+  web: 'the web',
+  cpu: 'the worker threads',
+};

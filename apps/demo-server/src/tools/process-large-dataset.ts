@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import type { Dependencies } from '../dependencies.ts';
 import { failure } from '../tool-failures.ts';
-import type { Statistics } from './statistics.ts';
 import { defineTool, result, type Tool, type ToolDescription } from './tool.ts';
 
 const description = {
@@ -29,7 +28,7 @@ export function processLargeDataset({ workers }: Dependencies): Tool {
   return defineTool(description, {
     dependency: 'cpu',
     async handler({ numbers }, ctx) {
-      const statistics = (await workers.run(numbers, { name: 'statistics', signal: ctx.signal })) as Statistics;
+      const statistics = (await workers.run(numbers, { name: 'statistics', signal: ctx.signal }));
       if (Number.isFinite(statistics.standard_deviation)) return result({ ...statistics });
       return failure('The numbers are too large: their sum or its square is beyond what a 64-bit float holds. Scale them down and try again.', {
         code: 'ERR_OUT_OF_RANGE',
