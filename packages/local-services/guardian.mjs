@@ -22,6 +22,8 @@ import { basename, join } from 'node:path';
 const STOP_GRACE_MS = 3_000;
 const KILL_GRACE_MS = 10_000;
 const BURIAL_MS = 500;
+/** Of util-linux, and of macOS. */
+const REMOVE_IPC = 'ipcrm';
 const LOCK_FILE = 'data/postmaster.pid';
 const RECORD = 'processes.json';
 // As root, the folder belongs to another user: no link of theirs is followed.
@@ -214,7 +216,7 @@ function sharedMemoryKey(lockFile) {
 function freeSharedMemory(key) {
   if (!key) return;
   try {
-    execFileSync('ipcrm', ['-M', key], { stdio: 'ignore' });
+    execFileSync(REMOVE_IPC, ['-M', key], { stdio: 'ignore' });
   } catch {
     // Already gone, or a system without ipcrm: a few bytes stay.
   }

@@ -57,9 +57,8 @@ async function linkLibraries(native: string): Promise<void> {
   if (!existsSync(list)) return;
   const links: { source: string; target: string }[] = JSON.parse(await readFile(list, 'utf8'));
   for (const { source, target } of links) {
-    // Paths start with `native/`; a link and its target are always in the same folder.
-    const link = join(dirname(native), source);
-    await symlink(basename(target), link).catch(() => {});
+    // Both paths start with `native/`. The target is the link, in the same folder as the file it leads to.
+    await symlink(basename(source), join(dirname(native), target)).catch(() => {});
   }
 }
 

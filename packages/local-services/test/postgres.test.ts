@@ -170,16 +170,12 @@ describe('a PostgreSQL of our own', () => {
     },
   );
 
-  it('runs beside a second one', async () => {
-    await using second = await startPostgres({ external: false, settings: { max_connections: '7' } });
+  it('runs beside a second one, which takes no command after its disposal', async () => {
+    const second = await startPostgres({ external: false, settings: { max_connections: '7' } });
     expect(second.url).not.toBe(service.url);
     expect(await query(second.url, 'SHOW max_connections')).toEqual([{ max_connections: '7' }]);
     await second.kill();
     expect(await query(service.url, 'SHOW max_connections')).toEqual([{ max_connections: '200' }]);
-  });
-
-  it('takes no command after its disposal', async () => {
-    const second = await startPostgres({ external: false });
     const restarting = second.restart();
     const disposed = second[Symbol.asyncDispose]();
     await restarting.catch(() => {});

