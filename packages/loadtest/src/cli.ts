@@ -1,0 +1,17 @@
+#!/usr/bin/env node
+import { runCommandLine } from './command-line.ts';
+
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    // The first asks for what was measured so far, the second does not want to wait for it.
+    if (interrupted.signal.aborted) process.exit(130);
+    interrupted.abort(new Error(signal));
+  });
+}
+
+process.exitCode = await runCommandLine(process.argv.slice(2), {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  signal: interrupted.signal,
+});

@@ -1,0 +1,27 @@
+import { type LoadTestOptions, runLoadTest } from '@x/loadtest';
+import { expect, test } from 'vitest';
+
+const wrong: [Partial<LoadTestOptions>, string][] = [
+  [{ target: 'localhost:3000' }, 'target must be an http or https URL, got "localhost:3000"'],
+  [{ target: 'nonsense' }, 'target must be an http or https URL, got "nonsense"'],
+  [{ target: 'http://me:hunter2@localhost/' }, 'target must not carry credentials; put them into headers'],
+  [{ tool: '' }, 'tool must be the name of a tool, got ""'],
+  [{ args: [] }, 'args must be an object, a list of objects that is not empty, or a function, got []'],
+  [{ args: 'x' as never }, 'args must be an object, a list of objects that is not empty, or a function, got "x"'],
+  [{ headers: { 'a b': 'hunter2' } }, 'headers must be names and values that HTTP allows'],
+  [{ concurrency: 0 }, 'concurrency must be an integer >= 1, got 0'],
+  [{ concurrency: 1.5 }, 'concurrency must be an integer >= 1, got 1.5'],
+  [{ durationMs: 0 }, 'durationMs must be a number > 0, got 0'],
+  [{ durationMs: Infinity }, 'durationMs must be a number > 0, got Infinity'],
+  [{ rate: 0 }, 'rate must be a number > 0, got 0'],
+  [{ warmupMs: -1 }, 'warmupMs must be a number >= 0, got -1'],
+  [{ timeoutMs: Number.NaN }, 'timeoutMs must be a number > 0, got NaN'],
+  [{ sessions: 0 }, 'sessions must be an integer >= 1, got 0'],
+  [{ progressMs: 0 }, 'progressMs must be a number > 0, got 0'],
+];
+
+test.each(wrong)('%j is refused', async (options, message) => {
+  await expect(runLoadTest({ target: 'http://127.0.0.1:1/', tool: 't', ...options })).rejects.toThrow(
+    `@x/loadtest: ${message}`,
+  );
+});
