@@ -10,19 +10,20 @@ const pools: PostgresPool[] = [];
 
 beforeAll(async () => {
   server = await startPostgres();
+  url = await server.createDatabase();
+  admin = new pg.Client({ connectionString: url });
+  await admin.connect();
 });
 afterAll(async () => {
-  await server[Symbol.asyncDispose]();
+  await admin?.end();
+  await server?.[Symbol.asyncDispose]();
 });
 beforeEach(async () => {
-  url = await server.createDatabase();
-  admin = new pg.Client({ connectionString: url, application_name: 'admin' });
-  await admin.connect();
+  await admin.query('drop schema public cascade; create schema public');
 });
 afterEach(async () => {
   await Promise.all(pools.splice(0).map((pool) => pool.close({ timeoutMs: 0 })));
-  await expect.poll(() => backends(), { timeout: 5_000 }).toEqual([]);
-  await admin.end();
+  await expect.poll(backends, { timeout: 5_000 }).toEqual([]);
 });
 
 function open(options: PostgresPoolOptions = {}): PostgresPool {
@@ -153,11 +154,12 @@ describe('a query', () => {
 
 describe('waiting for a connection', () => {
   it('is first come first served, and ends when the time is over', async () => {
-    const pool = open({ maxSize: 1, acquireTimeoutMs: 100 });
+    const pool = open({ minSize: 1, maxSize: 1, acquireTimeoutMs: 200 });
+    await pool.start();
     const order: number[] = [];
     await Promise.all([1, 2, 3].map(async (n) => order.push((await pool.fetchOne('select $1::int as n', [n]))?.n)));
     expect(order).toEqual([1, 2, 3]);
-    const long = pool.query('select pg_sleep(0.5)');
+    const long = pool.query('select pg_sleep(1)');
     await expect(pool.query('select 1')).rejects.toMatchObject({
       code: 'ERR_POOL_EXHAUSTED',
       message: expect.stringMatching(/1 of 1 connections are in use, the oldest for \d+ ms/),

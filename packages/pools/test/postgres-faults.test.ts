@@ -1,0 +1,211 @@
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { type PostgresService, startPostgres } from '@x/local-services';
+import { PostgresPool, type PostgresPoolOptions } from '@x/pools/postgres';
+import { TcpProxy } from '@x/testkit';
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+
+let server: PostgresService;
+const pools: PostgresPool[] = [];
+
+beforeAll(async () => {
+  server = await startPostgres({ external: false, settings: { max_connections: '20' } });
+});
+afterAll(async () => {
+  await server?.[Symbol.asyncDispose]();
+});
+afterEach(async () => {
+  await Promise.all(pools.splice(0).map((pool) => pool.close({ timeoutMs: 0 })));
+});
+
+function open(options: PostgresPoolOptions = {}): PostgresPool {
+  const pool = new PostgresPool({ connectionString: server.url, minSize: 2, maxSize: 4, ...options });
+  pools.push(pool);
+  return pool;
+}
+
+async function ask<T>(question: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client(server.url);
+  client.on('error', () => {});
+  await client.connect();
+  try {
+    return await question(client);
+  } finally {
+    await client.end();
+  }
+}
+const backends = (): Promise<{ pid: number; query: string; state: string }[]> =>
+  ask(async (client) => {
+    const { rows } = await client.query(
+      `select pid, query, state from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()`,
+    );
+    return rows;
+  });
+const running = async () => (await backends()).filter(({ state }) => state === 'active');
+const works = (pool: PostgresPool) => async () => (await pool.fetchOne('select 1 as one').catch((error) => error))?.one;
+const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+describe('a network that fails', () => {
+  it('silently in mid query costs the caller its time and no more, and the connection is dropped', async () => {
+    await using proxy = await TcpProxy.start(server.url);
+    const pool = open({
+      connectionString: proxy.through(server.url),
+      cancelTimeoutMs: 200,
+      connectTimeoutMs: 300,
+      commandTimeoutMs: 200,
+    });
+    await pool.start();
+    proxy.faults.blackHole = true;
+    const started = performance.now();
+    await expect(pool.query('select 1')).rejects.toMatchObject({ code: 'ERR_TIMEOUT' });
+    expect(performance.now() - started).toBeLessThan(2_000);
+    await expect.poll(() => pool.stats().destroyed.broken).toBeGreaterThan(0);
+    proxy.faults.blackHole = false;
+    proxy.resetAll();
+    await expect.poll(works(pool), { timeout: 5_000 }).toBe(1);
+  });
+
+  it('by a reset gives each caller one error and is forgotten', async () => {
+    await using proxy = await TcpProxy.start(server.url);
+    const pool = open({ connectionString: proxy.through(server.url) });
+    await pool.start();
+    const queries = [1, 2, 3].map(() => pool.query('select pg_sleep(30)').catch((error: unknown) => error));
+    await expect.poll(running).toHaveLength(3);
+    proxy.resetAll();
+    for (const error of await Promise.all(queries)) {
+      expect(error).toMatchObject({ code: 'ERR_CONNECTION_LOST', sqlState: '08006' });
+    }
+    await expect.poll(works(pool)).toBe(1);
+    await expect.poll(() => pool.stats()).toMatchObject({ inUse: 0, waiting: 0 });
+    // The server notices that nobody listens only when it has something to say: end its sleepers for the next test.
+    await ask((client) =>
+      client.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where query like '%sleep(30)%' and pid <> pg_backend_pid()`,
+      ),
+    );
+  });
+
+  it('while idle connections are tried before they are lent finds them out', async () => {
+    await using proxy = await TcpProxy.start(server.url);
+    const pool = open({ connectionString: proxy.through(server.url), minSize: 1, maxSize: 1, validateAfterIdleMs: 0 });
+    await pool.start();
+    proxy.faults.blackHole = true;
+    const query = pool.fetchOne('select 1 as one');
+    await later(50);
+    proxy.faults.blackHole = false;
+    proxy.faults.refuse = false;
+    expect(await query).toEqual({ one: 1 });
+    expect(pool.stats().destroyed.broken).toBe(1);
+  });
+});
+
+describe('a server that accepts and never answers', () => {
+  let silent: Server;
+  beforeAll(async () => {
+    silent = createServer((socket) => socket.on('error', () => {}));
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+  });
+  afterAll(() => void silent.close());
+
+  it('is told from the others when the pool starts', async () => {
+    const { port } = silent.address() as AddressInfo;
+    const pool = open({
+      connectionString: `postgres://user:secret@127.0.0.1:${port}/db`,
+      connectTimeoutMs: 100,
+      minSize: 1,
+    });
+    await expect(pool.start()).rejects.toMatchObject({
+      code: 'ERR_CONNECT_TIMEOUT',
+      message: expect.not.stringContaining('secret'),
+    });
+    await expect(pool.query('select 1', [], { timeoutMs: 50 })).rejects.toMatchObject({ code: 'ERR_TIMEOUT' });
+  });
+});
+
+describe('too many connections', () => {
+  it('is an error of its own at the start, and later the callers share what there is', async () => {
+    const refused = open({ minSize: 40, maxSize: 40 });
+    await expect(refused.start()).rejects.toMatchObject({ code: 'ERR_TOO_MANY_CONNECTIONS', sqlState: '53300' });
+    await refused.close();
+    await expect.poll(backends).toEqual([]);
+    const pool = open({ minSize: 1, maxSize: 40 });
+    await pool.start();
+    const rows = await Promise.all(Array.from({ length: 100 }, () => pool.fetchOne('select 1 as one, pg_sleep(0.01)')));
+    expect(rows).toHaveLength(100);
+    expect(pool.stats()).toMatchObject({ queryFailures: 0, inUse: 0 });
+  });
+});
+
+describe('a frozen server', () => {
+  it('costs a caller at most its time-out, and is used again when it thaws', async () => {
+    const pool = open({ commandTimeoutMs: 200, cancelTimeoutMs: 200, connectTimeoutMs: 500 });
+    await pool.start();
+    await server.pause();
+    try {
+      const started = performance.now();
+      await expect(pool.query('select 1')).rejects.toMatchObject({ code: 'ERR_TIMEOUT' });
+      expect(performance.now() - started).toBeLessThan(2_000);
+      const closing = open();
+      await expect(closing.query('select 1', [], { timeoutMs: 100 })).rejects.toMatchObject({ code: 'ERR_TIMEOUT' });
+      await closing.close({ timeoutMs: 100 });
+    } finally {
+      await server.resume();
+    }
+    await expect.poll(works(pool), { timeout: 5_000 }).toBe(1);
+  });
+});
+
+describe('a server that dies', () => {
+  it('by kill -9 of one backend ends every session with one error each, and work goes on', async () => {
+    const pool = open();
+    await pool.start();
+    const queries = [1, 2].map(() => pool.query('select pg_sleep(30)').catch((error: unknown) => error));
+    await expect.poll(running).toHaveLength(2);
+    const [victim] = await running();
+    process.kill(victim?.pid ?? 0, 'SIGKILL');
+    for (const error of await Promise.all(queries)) {
+      expect((error as { code: string }).code).toMatch(/^(57P02|57P01|ERR_CONNECTION_LOST)$/);
+    }
+    await expect.poll(works(pool), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => pool.stats(), { timeout: 5_000 }).toMatchObject({ idle: 2, inUse: 0, waiting: 0 });
+  });
+
+  it('and is restarted under load: errors meanwhile, recovery within a second, no connection lost from the books', async () => {
+    const pool = open({ acquireTimeoutMs: 2_000 });
+    await pool.start();
+    let stop = false;
+    let good = 0;
+    let lastGood = 0;
+    const codes = new Set<string>();
+    const load = Array.from({ length: 8 }, async () => {
+      while (!stop) {
+        try {
+          await pool.query('select 1');
+          good++;
+          lastGood = performance.now();
+        } catch (error) {
+          codes.add(String((error as { code?: unknown }).code));
+          await later(5);
+        }
+      }
+    });
+    await later(100);
+    await server.restart();
+    const up = performance.now();
+    const before = good;
+    await expect.poll(() => good, { timeout: 5_000, interval: 10 }).toBeGreaterThan(before);
+    const recovery = Math.max(0, lastGood - up);
+    await server.kill();
+    await expect.poll(() => codes.has('ERR_UNREACHABLE'), { timeout: 5_000 }).toBe(true);
+    await server.restart();
+    const again = good;
+    await expect.poll(() => good, { timeout: 5_000, interval: 10 }).toBeGreaterThan(again);
+    stop = true;
+    await Promise.all(load);
+    expect(recovery).toBeLessThan(1_000);
+    for (const code of codes)
+      expect(code).toMatch(/^(57P0[123]|ERR_CONNECTION_LOST|ERR_UNREACHABLE|ERR_CONNECT_FAILED)$/);
+    await expect.poll(() => pool.stats()).toMatchObject({ inUse: 0, waiting: 0 });
+    await expect.poll(async () => (await backends()).length - pool.stats().size).toBe(0);
+  });
+});
