@@ -42,7 +42,7 @@ export function checkKey(key: string): void {
 }
 
 /** 256 bits, in hexadecimal. */
-export function digest(text: string): string {
+function digest(text: string): string {
   return hash('sha256', text, 'hex');
 }
 
