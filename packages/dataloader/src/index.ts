@@ -1,1 +1,18 @@
-export {};
+export type { BatchContext } from './batch-queue.ts';
+export type { Missing } from './batch-results.ts';
+export { Batcher, type BatcherOptions, type BatcherStats, type BatchWriteFn } from './batcher.ts';
+export type { CacheMap } from './cache-map.ts';
+export type { Clock } from './clock.ts';
+export { createLoaders, type LoaderSet, type LoaderViews, type SharedLoaders } from './create-loaders.ts';
+export {
+  type BatchLoadFn,
+  DataLoader,
+  DataLoader as default,
+  type DataLoaderOptions,
+  type Loader,
+  type LoaderStats,
+} from './data-loader.ts';
+export { BatcherClosedError, BatchResultError, BatchTimeoutError, MissingKeyError, QueueFullError } from './errors.ts';
+export type { LoadOptions } from './keyed-loads.ts';
+export type { Schedule } from './schedule.ts';
+export { type ItemError, type ValidatedBatch, type Validator, validateBatch } from './validate-batch.ts';

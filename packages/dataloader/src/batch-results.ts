@@ -1,0 +1,84 @@
+import { isNativeError } from 'node:util/types';
+import { BatchResultError, MissingKeyError } from './errors.ts';
+
+const CONTRACT =
+  'DataLoader must be constructed with a function which accepts Array<key> and returns Promise<Array<value>>';
+
+/** What a key comes to that the batch function's Map does not have. */
+export type Missing = 'undefined' | 'null' | 'error';
+
+/** The values in the order of `keys`, from an array by position or from a Map by key; throws a `BatchResultError` if they cannot be told apart. */
+export function valuesInOrder<K>(
+  keys: readonly K[],
+  results: unknown,
+  { name, missing, cacheKeyFn }: { name: string | null; missing: Missing; cacheKeyFn: (key: K) => unknown },
+): ArrayLike<unknown> {
+  if (isMap(results)) return keys.map((key) => fromMap(results, key, cacheKeyFn, name, missing));
+  if (!isArrayLike(results)) {
+    throw new BatchResultError(
+      `${CONTRACT}, but the function did not return a Promise of an Array: ${String(results)}.${loaderNamed(name)}`,
+    );
+  }
+  if (results.length !== keys.length) {
+    const lengths = name === null && keys.length <= 10 ? '' : `\n\n${keys.length} keys, ${results.length} values.`;
+    throw new BatchResultError(
+      `${CONTRACT}, but the function did not return a Promise of an Array of the same length as the Array of keys.` +
+        `\n\nKeys:\n${shown(keys)}\n\nValues:\n${shown(results)}${lengths}${loaderNamed(name)}`,
+    );
+  }
+  for (let i = 0; i < results.length; i += 1) {
+    if (results[i] === undefined && !(i in results)) {
+      throw new BatchResultError(
+        `${CONTRACT}, but the function returned a Promise of a sparse Array: there is no value at ${i} of ${results.length}.${loaderNamed(name)}`,
+      );
+    }
+  }
+  return results;
+}
+
+/** An Error, also one of another realm (`node:vm`, a test runner's sandbox). */
+export function isError(value: unknown): value is Error {
+  return typeof value === 'object' && value !== null && (value instanceof Error || isNativeError(value));
+}
+
+/** Why the batch function's call itself broke the contract. */
+export function brokenCall(what: string, name: string | null, cause?: unknown): BatchResultError {
+  return new BatchResultError(`${CONTRACT}, but the function ${what}.${loaderNamed(name)}`, { cause });
+}
+
+export function isArrayLike(value: unknown): value is ArrayLike<unknown> {
+  if (typeof value !== 'object' || value === null) return false;
+  const { length } = value as { length?: unknown };
+  return typeof length === 'number' && (length === 0 || (length > 0 && Object.hasOwn(value, length - 1)));
+}
+
+function isMap(value: unknown): value is ReadonlyMap<unknown, unknown> {
+  const { get, has } = (value ?? {}) as { get?: unknown; has?: unknown };
+  return typeof value === 'object' && typeof get === 'function' && typeof has === 'function';
+}
+
+// By the key itself, else by what it is cached under: two objects that mean the same key are not the same to a Map.
+function fromMap<K>(
+  map: ReadonlyMap<unknown, unknown>,
+  key: K,
+  cacheKeyFn: (key: K) => unknown,
+  name: string | null,
+  missing: Missing,
+): unknown {
+  const value = map.get(key);
+  if (value !== undefined || map.has(key)) return value;
+  const cacheKey = cacheKeyFn(key);
+  if (cacheKey !== key && map.has(cacheKey)) return map.get(cacheKey);
+  if (missing === 'error') return new MissingKeyError(`no value for key ${String(key)}.${loaderNamed(name)}`);
+  return missing === 'null' ? null : undefined;
+}
+
+function loaderNamed(name: string | null): string {
+  return name === null ? '' : ` (loader "${name}")`;
+}
+
+// Enough of them to see what went wrong, not ten thousand.
+function shown(list: ArrayLike<unknown>): string {
+  const first = Array.prototype.slice.call(list, 0, 100);
+  return list.length > 100 ? `${String(first)},…` : String(first);
+}

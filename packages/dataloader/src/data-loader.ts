@@ -1,0 +1,300 @@
+import { type BatchContext, BatchQueue } from './batch-queue.ts';
+import { isArrayLike, type Missing } from './batch-results.ts';
+import { BoundedMap, type CacheMap } from './cache-map.ts';
+import { type Clock, systemClock } from './clock.ts';
+import type { Entry } from './entry.ts';
+import { KeyedLoads, type LoadOptions } from './keyed-loads.ts';
+import { checkCount, checkDuration, wrongOption } from './option-checks.ts';
+import { checkSchedule, type Schedule, type ScheduleFn } from './schedule.ts';
+
+/**
+ * Loads many keys: values or Errors in the order of `keys`, or a Map by key. It runs once per batch, with the loader as
+ * `this`, in the async context in which the loader was made: what it needs of a caller must be in the keys or the partition.
+ */
+export type BatchLoadFn<K, V> = (
+  keys: ReadonlyArray<K>,
+  context: BatchContext,
+) => PromiseLike<ArrayLike<V | Error> | ReadonlyMap<unknown, V | Error>>;
+
+export interface DataLoaderOptions<K, V, C = K> {
+  /** `false` is `maxBatchSize: 1`. Default true. */
+  batch?: boolean | undefined;
+  /** At most so many keys in a batch. Default `Infinity`. */
+  maxBatchSize?: number | undefined;
+  /** When a batch is dispatched. Default `'tick'`; a server whose requests each come with one key wants `'immediate'` or a window. */
+  schedule?: Schedule | undefined;
+  /** A schedule of one's own, in place of `schedule`; called with the loader as `this`. */
+  batchScheduleFn?: ((dispatch: () => void) => void) | undefined;
+  /** `false`: nothing is kept, and a key that is asked for twice is loaded twice. Default true. */
+  cache?: boolean | undefined;
+  /** What a key is cached under. Default: the key itself, so two equal objects are two keys. */
+  cacheKeyFn?: ((key: K) => C) | undefined;
+  /** Where promises are kept. Default: a Map of the loader's own, without bound. `null` is `cache: false`. */
+  cacheMap?: CacheMap<C, Promise<V>> | null | undefined;
+  /** For messages and tracing. Default `null`. */
+  name?: string | null | undefined;
+  /** At most so many keys are kept; the longest unused goes first. Default `Infinity`. Not with `cacheMap`. */
+  maxEntries?: number | undefined;
+  /** How long a key is kept. Milliseconds, default for ever. Not with `cacheMap`. */
+  ttlMs?: number | undefined;
+  /** Whether an Error that the batch function gives for a key is kept. What rejects a whole batch never is. Default true. */
+  cacheErrors?: boolean | ((error: Error, key: K) => boolean) | undefined;
+  /** Whether a hit waits for the batch that is open, so that what follows it joins the same next batch. `false` is faster. Default true. */
+  orderedHits?: boolean | undefined;
+  /** With the cache off: whether a key that is in the open batch already is asked for once. Default false. */
+  dedupe?: boolean | undefined;
+  /** What a key comes to that a Map of results lacks. Default `'undefined'`. */
+  missing?: Missing | undefined;
+  /** At most so many batches run at once; further ones wait. Default `Infinity`. */
+  maxConcurrentBatches?: number | undefined;
+  /** After so long a batch is aborted and its callers get `ERR_TIMEOUT`. Milliseconds, default never. */
+  batchTimeoutMs?: number | undefined;
+  /** Keys of different partitions never share a batch. `ctx` is what `createLoaders(…).for(ctx)` was given. Default: one partition. */
+  partition?: ((key: K, ctx: unknown) => unknown) | undefined;
+  /** Default: the process's monotonic clock. */
+  clock?: Clock | undefined;
+}
+
+export interface LoaderStats {
+  /** Calls of `load`, and how many of them were answered from the cache or joined a key in the open batch. */
+  loads: number;
+  hits: number;
+  batches: number;
+  keysLoaded: number;
+  batchFailures: number;
+  /** Keys that wait for their batch to start. */
+  queuedKeys: number;
+}
+
+/** What a loader and a request's view of it have in common. */
+export interface Loader<K, V> {
+  readonly name: string | null;
+  load(key: K, options?: LoadOptions): Promise<V>;
+  loadMany(keys: ArrayLike<K>, options?: LoadOptions): Promise<Array<V | Error>>;
+  clear(key: K): this;
+  clearAll(): this;
+  prime(key: K, value: V | PromiseLike<V> | Error): this;
+}
+
+let makeView: <K, V, C>(loader: DataLoader<K, V, C>, ctx: unknown) => Loader<K, V>;
+
+/** Turns the loads of one turn, or of a short window, into one call of a batch function, and keeps what it gave. */
+export class DataLoader<K, V, C = K> implements Loader<K, V> {
+  name: string | null;
+  static {
+    makeView = (loader, ctx) => loader.#view(ctx);
+  }
+
+  readonly #queue: BatchQueue<K, V>;
+  readonly #loads: KeyedLoads<K, V, C>;
+  readonly #options: DataLoaderOptions<K, V, C>;
+  readonly #cacheKeyFn: ((key: K) => C) | undefined;
+  readonly #cached: boolean;
+
+  constructor(batchLoadFn: BatchLoadFn<K, V>, options: DataLoaderOptions<K, V, C> | null = {}) {
+    if (typeof batchLoadFn !== 'function') {
+      throw new TypeError(
+        'DataLoader must be constructed with a function which accepts Array<key> and returns Promise<Array<value>>, ' +
+          `but got: ${batchLoadFn}.`,
+      );
+    }
+    this.#options = options ?? {};
+    const { cacheKeyFn, partition, clock = systemClock } = this.#options;
+    checkFunction('cacheKeyFn', cacheKeyFn);
+    checkFunction('partition', partition);
+    const cacheMap = validCacheMap(this.#options, clock);
+    const { orderedHits = true, dedupe = false } = this.#options;
+    this.name = this.#options.name || null;
+    this.#cached = cacheMap !== null;
+    this.#cacheKeyFn = cacheKeyFn === undefined ? undefined : (key) => cacheKeyFn.call(this, key);
+    this.#queue = new BatchQueue<K, V>((keys, context) => batchLoadFn.call(this, keys, context), {
+      name: this.name,
+      missing: validMissing(this.#options.missing),
+      cacheKeyFn: this.#cacheKeyFn ?? ((key) => key),
+      cacheErrors: this.#options.cacheErrors ?? true,
+      maxBatchSize: validMaxBatchSize(this.#options),
+      schedule: validSchedule(this.#options, this),
+      clock,
+      ...validLimits(this.#options),
+    });
+    this.#loads = new KeyedLoads<K, V, C>(this.#queue, {
+      cacheKeyFn: this.#cacheKeyFn,
+      entries: cacheMap === undefined && orderedHits ? new Map<C, Entry<K, V>>() : undefined,
+      promises: cacheMap ?? (cacheMap === undefined && !orderedHits ? new Map<C, Promise<V>>() : undefined),
+      orderedHits,
+      dedupe: dedupe && !this.#cached,
+      partition: partition === undefined ? undefined : (key) => partition(key, undefined),
+    });
+  }
+
+  /** The value of `key`: from the cache, or with the batch that is open. */
+  load(key: K, options?: LoadOptions): Promise<V> {
+    return this.#loads.load(key, options);
+  }
+
+  /** A value or an Error for each key; never rejects for a key. */
+  loadMany(keys: ArrayLike<K>, options?: LoadOptions): Promise<Array<V | Error>> {
+    return loadEach(this, keys, options);
+  }
+
+  /** Forgets `key`. A load of it that is under way goes on. */
+  clear(key: K): this {
+    this.#loads.clear(key);
+    return this;
+  }
+
+  /** Forgets all keys. */
+  clearAll(): this {
+    this.#loads.clearAll();
+    return this;
+  }
+
+  /** Keeps `value` (or an Error) for `key`, unless there is something already. */
+  prime(key: K, value: V | PromiseLike<V> | Error): this {
+    this.#loads.prime(key, value);
+    return this;
+  }
+
+  stats(): LoaderStats {
+    const { loads, hits, batches, keysLoaded, batchFailures, queuedKeys } = this.#queue;
+    return { loads, hits, batches, keysLoaded, batchFailures, queuedKeys };
+  }
+
+  #view(ctx: unknown): Loader<K, V> {
+    const { partition } = this.#options;
+    const loads = new KeyedLoads<K, V, C>(this.#queue, {
+      cacheKeyFn: this.#cacheKeyFn,
+      entries: undefined,
+      promises: this.#cached ? new Map<C, Promise<V>>() : undefined,
+      // The open batch is made of other requests' keys: a hit has no reason to wait for it.
+      orderedHits: false,
+      dedupe: true,
+      partition: partition === undefined ? undefined : (key) => partition(key, ctx),
+    });
+    return new LoaderView(this.name, loads);
+  }
+}
+
+/** A request's view of a loader: a cache of its own over the loader's batches. */
+export function viewOf<K, V, C>(loader: DataLoader<K, V, C>, ctx: unknown): Loader<K, V> {
+  return makeView(loader, ctx);
+}
+
+class LoaderView<K, V, C> implements Loader<K, V> {
+  readonly name: string | null;
+  readonly #loads: KeyedLoads<K, V, C>;
+
+  constructor(name: string | null, loads: KeyedLoads<K, V, C>) {
+    this.name = name;
+    this.#loads = loads;
+  }
+
+  load(key: K, options?: LoadOptions): Promise<V> {
+    return this.#loads.load(key, options);
+  }
+
+  loadMany(keys: ArrayLike<K>, options?: LoadOptions): Promise<Array<V | Error>> {
+    return loadEach(this, keys, options);
+  }
+
+  clear(key: K): this {
+    this.#loads.clear(key);
+    return this;
+  }
+
+  clearAll(): this {
+    this.#loads.clearAll();
+    return this;
+  }
+
+  prime(key: K, value: V | PromiseLike<V> | Error): this {
+    this.#loads.prime(key, value);
+    return this;
+  }
+}
+
+function loadEach<K, V>(
+  loader: Loader<K, V>,
+  keys: ArrayLike<K>,
+  options: LoadOptions | undefined,
+): Promise<Array<V | Error>> {
+  if (!isArrayLike(keys)) {
+    throw new TypeError(`The loader.loadMany() function must be called with Array<key> but got: ${keys as unknown}.`);
+  }
+  const loads: Promise<V | Error>[] = [];
+  for (let i = 0; i < keys.length; i += 1) loads.push(loader.load(keys[i] as K, options).catch((error) => error));
+  return Promise.all(loads);
+}
+
+function checkFunction(option: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') {
+    throw new TypeError(`${option} must be a function: ${value as string}`);
+  }
+}
+
+function validMaxBatchSize({
+  batch,
+  maxBatchSize = Number.POSITIVE_INFINITY,
+}: Pick<DataLoaderOptions<never, never>, 'batch' | 'maxBatchSize'>): number {
+  if (batch === false) return 1;
+  const whole = Number.isInteger(maxBatchSize) || maxBatchSize === Number.POSITIVE_INFINITY;
+  if (!whole || maxBatchSize < 1) throw new TypeError(`maxBatchSize must be a positive number: ${maxBatchSize}`);
+  return maxBatchSize;
+}
+
+function validLimits({
+  maxConcurrentBatches = Number.POSITIVE_INFINITY,
+  batchTimeoutMs,
+}: Pick<DataLoaderOptions<never, never>, 'maxConcurrentBatches' | 'batchTimeoutMs'>): {
+  maxConcurrentBatches: number;
+  batchTimeoutMs: number | undefined;
+} {
+  checkCount('maxConcurrentBatches', maxConcurrentBatches, 1);
+  if (batchTimeoutMs !== undefined) checkDuration('batchTimeoutMs', batchTimeoutMs);
+  return { maxConcurrentBatches, batchTimeoutMs };
+}
+
+function validMissing(missing: Missing = 'undefined'): Missing {
+  if (missing === 'undefined' || missing === 'null' || missing === 'error') return missing;
+  throw wrongOption('missing', "'undefined', 'null' or 'error'", missing);
+}
+
+function validSchedule<K, V, C>(
+  options: DataLoaderOptions<K, V, C>,
+  loader: DataLoader<K, V, C>,
+): Schedule | ScheduleFn {
+  const { batchScheduleFn, schedule } = options;
+  checkFunction('batchScheduleFn', batchScheduleFn);
+  if (batchScheduleFn !== undefined) {
+    if (schedule !== undefined) throw wrongOption('schedule', 'absent where batchScheduleFn is given', schedule);
+    return (dispatch) => batchScheduleFn.call(loader, dispatch);
+  }
+  if (schedule !== undefined) checkSchedule(schedule);
+  return schedule ?? 'tick';
+}
+
+// `null`: no cache; `undefined`: the loader's own.
+function validCacheMap<K, V, C>(
+  options: DataLoaderOptions<K, V, C>,
+  clock: Clock,
+): CacheMap<C, Promise<V>> | null | undefined {
+  const { cache, cacheMap, maxEntries = Number.POSITIVE_INFINITY, ttlMs } = options;
+  checkCount('maxEntries', maxEntries, 1);
+  if (ttlMs !== undefined) checkDuration('ttlMs', ttlMs);
+  const bounded = maxEntries !== Number.POSITIVE_INFINITY || ttlMs !== undefined;
+  if (cache === false || cacheMap === null) return null;
+  if (cacheMap === undefined) {
+    return bounded ? new BoundedMap<C, Promise<V>>(maxEntries, ttlMs ?? Number.POSITIVE_INFINITY, clock) : undefined;
+  }
+  const missing = (['get', 'set', 'delete', 'clear'] as const).filter(
+    (method) => typeof cacheMap[method] !== 'function',
+  );
+  if (missing.length > 0) throw new TypeError(`Custom cacheMap missing methods: ${missing.join(', ')}`);
+  if (bounded) throw wrongOption('cacheMap', 'absent where maxEntries or ttlMs is given', cacheMap);
+  return cacheMap;
+}
+
+/** The type names of graphql/dataloader. */
+export declare namespace DataLoader {
+  export type Options<K, V, C = K> = DataLoaderOptions<K, V, C>;
+}

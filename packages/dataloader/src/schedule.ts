@@ -1,0 +1,53 @@
+import type { Clock } from './clock.ts';
+import { checkDuration, wrongOption } from './option-checks.ts';
+
+/**
+ * When a batch that has been opened is dispatched:
+ * - `'tick'`: after the promise callbacks of the current turn, as graphql/dataloader does.
+ * - `'immediate'`: after the I/O events that are ready now, so that requests which arrived together share a batch.
+ * - `{ windowMs }`: that long after the first key, or as soon as the batch is full; with `maxWaitMs` each further key
+ *   starts the window again, up to that long after the first.
+ */
+export type Schedule = 'tick' | 'immediate' | { windowMs: number; maxWaitMs?: number | undefined };
+
+export type ScheduleFn = (dispatch: () => void) => void;
+
+export function checkSchedule(schedule: Schedule): void {
+  if (schedule === 'tick' || schedule === 'immediate') return;
+  if (typeof schedule !== 'object' || schedule === null) {
+    throw wrongOption('schedule', "'tick', 'immediate' or { windowMs, maxWaitMs? }", schedule);
+  }
+  checkDuration('schedule.windowMs', schedule.windowMs);
+  if (schedule.maxWaitMs === undefined) return;
+  checkDuration('schedule.maxWaitMs', schedule.maxWaitMs);
+  if (schedule.maxWaitMs < schedule.windowMs) {
+    throw wrongOption('schedule.maxWaitMs', `at least windowMs (${schedule.windowMs})`, schedule.maxWaitMs);
+  }
+}
+
+const resolved = Promise.resolve();
+
+/**
+ * Runs `dispatch` when no promise callback of this turn is left. Node empties the queue of promise callbacks before it goes
+ * back to that of `nextTick`, so a tick that is asked for from a promise callback comes after all of them.
+ */
+export function afterPromises(dispatch: () => void): void {
+  void resolved.then(() => process.nextTick(dispatch));
+}
+
+/** Calls `dispatch` when no key has joined for `windowMs`, or `maxWaitMs` after now. */
+export function slidingWindow(
+  clock: Clock,
+  { windowMs, maxWaitMs = windowMs }: { windowMs: number; maxWaitMs?: number | undefined },
+  joinedAt: () => number,
+  dispatch: () => void,
+): void {
+  const end = clock.now() + maxWaitMs;
+  const wait = () => {
+    const now = clock.now();
+    const due = Math.min(end, joinedAt() + windowMs);
+    if (now >= due) dispatch();
+    else clock.setTimeout(wait, due - now);
+  };
+  clock.setTimeout(wait, windowMs);
+}
