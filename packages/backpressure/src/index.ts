@@ -1,5 +1,7 @@
 export type { AdaptiveLimit } from './adaptive-limit.ts';
+export { AimdLimit, type AimdLimitOptions } from './aimd-limit.ts';
 export { BackpressureQueue, type BackpressureQueueOptions, type QueueStats } from './backpressure-queue.ts';
+export { ClientThrottle, type ClientThrottleOptions, type ClientThrottleStats } from './client-throttle.ts';
 export type { Clock } from './clock.ts';
 export {
   type AcquireOptions,
@@ -9,6 +11,8 @@ export {
   type RunOptions,
 } from './concurrency-limiter.ts';
 export { OverloadedError, type RejectReason, TimeoutError } from './errors.ts';
+export { GradientLimit, type GradientLimitOptions } from './gradient-limit.ts';
+export { LoadShedder, type LoadShedderOptions, type LoadShedderStats, type ShedVerdict } from './load-shedder.ts';
 export { type ItemContext, type MapLimitOptions, mapLimit, settleLimit } from './map-limit.ts';
 export type { Outcome, Permit } from './permit.ts';
 export {
@@ -18,5 +22,8 @@ export {
   type RateLimiterStats,
   type RateLimitResult,
 } from './rate-limiter.ts';
+export { RetryBudget, type RetryBudgetOptions, type RetryBudgetStats } from './retry-budget.ts';
 export type { RunContext } from './run-context.ts';
+export type { AdaptiveLimitOptions } from './sample-window.ts';
+export { VegasLimit } from './vegas-limit.ts';
 export type { Priority } from './waiting-room.ts';

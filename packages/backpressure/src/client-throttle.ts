@@ -1,0 +1,127 @@
+import { type Clock, systemClock } from './clock.ts';
+import { OverloadedError } from './errors.ts';
+import { runLeavable } from './leavable-run.ts';
+import { checkAtLeast, checkPositive } from './option-checks.ts';
+import { RollingCounts } from './rolling-counts.ts';
+import { type RunContext, UnabortableContext } from './run-context.ts';
+
+export interface ClientThrottleOptions {
+  /** How many calls are tried for each that the dependency accepts. From 1, default 2; smaller is stricter. */
+  k?: number | undefined;
+  /** Over how long calls are counted. Milliseconds, default 120,000. */
+  windowMs?: number | undefined;
+  /** Whether an error says that the dependency is overloaded. Default: code ERR_OVERLOADED, or `status` or `statusCode` 429 or 503. */
+  isOverload?: ((error: unknown) => boolean) | undefined;
+  /** Named in errors. Default `'throttle'`. */
+  name?: string | undefined;
+  clock?: Clock | undefined;
+  /** A number from 0 to 1, for the choice of what is refused and for jitter. Default `Math.random`. */
+  random?: (() => number) | undefined;
+}
+
+export interface ClientThrottleStats {
+  /** Calls wanted in the window, those refused here included. */
+  requests: number;
+  /** Of these, what the dependency accepted. */
+  accepts: number;
+  /** The share of calls that is refused now. */
+  rejectionRatio: number;
+  /** Calls refused here since the start. */
+  rejected: number;
+}
+
+/**
+ * Refuses calls here when the dependency refuses them there, so that it need not: with probability
+ * max(0, (requests − k·accepts) / (requests + 1)) over the window (SRE book, ch. 21, "Handling Overload").
+ */
+export class ClientThrottle {
+  readonly #k: number;
+  readonly #isOverload: (error: unknown) => boolean;
+  readonly #name: string;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #counts: RollingCounts;
+  #rejected = 0;
+
+  constructor(options: ClientThrottleOptions = {}) {
+    const { k = 2, windowMs = 120_000, isOverload = saysOverloaded, name = 'throttle', clock = systemClock } = options;
+    checkAtLeast('k', k, 1);
+    checkPositive('windowMs', windowMs);
+    this.#k = k;
+    this.#isOverload = isOverload;
+    this.#name = name;
+    this.#clock = clock;
+    this.#random = options.random ?? Math.random;
+    this.#counts = new RollingCounts(windowMs, clock.now());
+  }
+
+  /** Calls the dependency, or rejects with ERR_OVERLOADED, reason `shed`. An aborted call rejects at once and is not counted. */
+  async run<T>(
+    fn: (context: RunContext) => T | PromiseLike<T>,
+    options: { signal?: AbortSignal | undefined } = {},
+  ): Promise<T> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    this.#counts.moveTo(this.#clock.now());
+    const refused = this.#random() < this.#rejectionRatio();
+    // Counted when it is tried, not when it ends: else a dependency that hangs looks well.
+    this.#counts.add(1, 0);
+    if (refused) {
+      this.#rejected++;
+      throw new OverloadedError('shed', Math.ceil(retryMs * (1 + this.#random() / 2)), this.#name);
+    }
+    if (signal !== undefined) return this.#runLeavable(fn, signal);
+    try {
+      const value = await fn(new UnabortableContext());
+      this.#accept();
+      return value;
+    } catch (error) {
+      if (!this.#isOverload(error)) this.#accept();
+      throw error;
+    }
+  }
+
+  stats(): ClientThrottleStats {
+    this.#counts.moveTo(this.#clock.now());
+    return {
+      requests: this.#counts.all,
+      accepts: this.#counts.some,
+      rejectionRatio: this.#rejectionRatio(),
+      rejected: this.#rejected,
+    };
+  }
+
+  #runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, signal: AbortSignal): Promise<T> {
+    return runLeavable(fn, {
+      signal,
+      timeoutMs: undefined,
+      clock: this.#clock,
+      what: this.#name,
+      onLeft: () => {
+        this.#counts.moveTo(this.#clock.now());
+        this.#counts.add(-1, 0);
+      },
+      onEnded: (ending) => {
+        if (ending.leftBy === undefined && ('value' in ending || !this.#isOverload(ending.error))) this.#accept();
+      },
+    });
+  }
+
+  #accept(): void {
+    this.#counts.moveTo(this.#clock.now());
+    this.#counts.add(0, 1);
+  }
+
+  #rejectionRatio(): number {
+    const { all: requests, some: accepts } = this.#counts;
+    return Math.max(0, (requests - this.#k * accepts) / (requests + 1));
+  }
+}
+
+const retryMs = 1_000;
+
+function saysOverloaded(error: unknown): boolean {
+  const { code, status, statusCode } = (error ?? {}) as Record<string, unknown>;
+  const answer = status ?? statusCode;
+  return code === 'ERR_OVERLOADED' || answer === 503 || answer === 429;
+}

@@ -1,0 +1,169 @@
+import { type EventLoopUtilization, type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks';
+import { getHeapStatistics } from 'node:v8';
+import { type Clock, systemClock } from './clock.ts';
+import { checkPositive, refuse } from './option-checks.ts';
+import { type Priority, priorities } from './waiting-room.ts';
+
+export interface LoadShedderOptions {
+  /** Mean delay of the event loop over a sample, in milliseconds, at which default work is shed. Default 100; `Infinity` switches it off. */
+  eventLoopDelayMs?: number | undefined;
+  /** Share of a sample in which the event loop was busy, 0 to 1, likewise. Default: off. Sensible: 0.95 to 0.99. */
+  eventLoopUtilization?: number | undefined;
+  /** Used share of the heap V8 may have, 0 to 1, likewise. Default: off. Sensible: 0.85 to 0.95. */
+  heapRatio?: number | undefined;
+  /** Memory of the whole process in bytes, likewise. Default: off. Sensible: 90 % of what the container may have. */
+  rssBytes?: number | undefined;
+  /** Any other pressure, 1 where default work is to be shed: `() => limiter.stats().queued / 500`. Called once a sample. */
+  pressure?: (() => number) | undefined;
+  /** How often to look. Milliseconds, default 250. */
+  sampleMs?: number | undefined;
+  clock?: Clock | undefined;
+  /** A number from 0 to 1, for the jitter of `retryAfterMs`. Default `Math.random`. */
+  random?: (() => number) | undefined;
+}
+
+export interface ShedVerdict {
+  reason: 'shed';
+  retryAfterMs: number;
+}
+
+export interface LoadShedderStats {
+  /** The greatest of the measures, each as a share of its threshold, in the last sample. */
+  pressure: number;
+  /** What is shed now. */
+  shedding: Record<Priority, boolean>;
+  /** How much was shed. */
+  shed: Record<Priority, number>;
+}
+
+/**
+ * Says from the state of the process whether to take on work. Sheddable work goes at 0.8 of a threshold, default work at the
+ * threshold, critical work at 1.5 times; each comes back at 0.8 of where it went, so that it does not flutter.
+ * It looks now and then, on a timer that keeps no process alive; a check only reads the answer.
+ */
+export class LoadShedder implements AsyncDisposable {
+  readonly #measures: readonly (() => number)[];
+  readonly #sampleMs: number;
+  readonly #clock: Clock;
+  readonly #random: () => number;
+  readonly #delays: IntervalHistogram | undefined;
+  readonly #shedding: Record<Priority, boolean> = { critical: false, default: false, sheddable: false };
+  readonly #shed: Record<Priority, number> = { critical: 0, default: 0, sheddable: 0 };
+  #pressure = 0;
+  #lastUtilization: EventLoopUtilization | undefined;
+  #timer: unknown;
+  #closed = false;
+
+  constructor(options: LoadShedderOptions = {}) {
+    const { eventLoopDelayMs = 100, eventLoopUtilization, heapRatio, rssBytes, pressure, sampleMs = 250 } = options;
+    checkPositive('sampleMs', sampleMs);
+    this.#sampleMs = sampleMs;
+    this.#clock = options.clock ?? systemClock;
+    this.#random = options.random ?? Math.random;
+
+    const measures: (() => number)[] = [];
+    const watch = (option: string, threshold: number | undefined, measure: () => number): boolean => {
+      if (threshold === undefined || threshold === Number.POSITIVE_INFINITY) return false;
+      checkPositive(option, threshold);
+      measures.push(() => measure() / threshold);
+      return true;
+    };
+    if (watch('eventLoopDelayMs', eventLoopDelayMs, () => this.#meanDelayMs())) {
+      this.#delays = monitorEventLoopDelay({ resolution: delayResolutionMs });
+      this.#delays.enable();
+    }
+    if (watch('eventLoopUtilization', eventLoopUtilization, () => this.#utilization())) {
+      if ((eventLoopUtilization as number) > 1) refuse('eventLoopUtilization', 'at most 1', eventLoopUtilization);
+      this.#lastUtilization = performance.eventLoopUtilization();
+    }
+    if (watch('heapRatio', heapRatio, usedHeapRatio) && (heapRatio as number) > 1) {
+      refuse('heapRatio', 'at most 1', heapRatio);
+    }
+    watch('rssBytes', rssBytes, () => process.memoryUsage.rss());
+    if (pressure !== undefined) measures.push(pressure);
+    this.#measures = measures;
+    this.#schedule();
+  }
+
+  /** Undefined if the work may be taken on; else why not, and when to try again. */
+  check(options?: { priority?: Priority | undefined }): ShedVerdict | undefined {
+    const priority = options?.priority ?? 'default';
+    if (!this.#shedding[priority]) return undefined;
+    this.#shed[priority]++;
+    return { reason: 'shed', retryAfterMs: Math.ceil(retryMs * (1 + this.#random() / 2)) };
+  }
+
+  stats(): LoadShedderStats {
+    return { pressure: this.#pressure, shedding: { ...this.#shedding }, shed: { ...this.#shed } };
+  }
+
+  /** Stops looking, and sheds nothing more. */
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#clock.clearTimeout(this.#timer);
+    this.#delays?.disable();
+    for (const priority of priorities) this.#shedding[priority] = false;
+    return Promise.resolve();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #schedule(): void {
+    this.#timer = this.#clock.setTimeout(() => {
+      if (this.#closed) return;
+      this.#sample();
+      this.#schedule();
+    }, this.#sampleMs);
+    (this.#timer as { unref?: () => void } | undefined)?.unref?.();
+  }
+
+  #sample(): void {
+    let pressure = 0;
+    for (const measure of this.#measures) {
+      const value = read(measure);
+      if (value > pressure) pressure = value;
+    }
+    this.#pressure = pressure;
+    for (const priority of priorities) {
+      const shedFrom = thresholds[priority];
+      this.#shedding[priority] = pressure >= (this.#shedding[priority] ? shedFrom * backAt : shedFrom);
+    }
+  }
+
+  /** Over this sample, not since the process started: hours of calm must not hide a storm. */
+  #meanDelayMs(): number {
+    const delays = this.#delays;
+    if (delays === undefined || Number.isNaN(delays.mean)) return 0;
+    const mean = delays.mean / 1e6 - delayResolutionMs;
+    delays.reset();
+    return Math.max(0, mean);
+  }
+
+  #utilization(): number {
+    const now = performance.eventLoopUtilization();
+    const { utilization } = performance.eventLoopUtilization(now, this.#lastUtilization);
+    this.#lastUtilization = now;
+    return utilization;
+  }
+}
+
+const thresholds: Record<Priority, number> = { critical: 1.5, default: 1, sheddable: 0.8 };
+const backAt = 0.8;
+const delayResolutionMs = 10;
+const retryMs = 1_000;
+
+function usedHeapRatio(): number {
+  const heap = getHeapStatistics();
+  return heap.used_heap_size / heap.heap_size_limit;
+}
+
+/** A measure that fails tells nothing; the others still do. */
+function read(measure: () => number): number {
+  try {
+    return measure();
+  } catch {
+    return 0;
+  }
+}

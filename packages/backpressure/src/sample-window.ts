@@ -1,0 +1,70 @@
+import { checkCount, checkPositive, refuse } from './option-checks.ts';
+
+export interface AdaptiveLimitOptions {
+  /** The limit to begin with. A whole number from 1, default 20. */
+  initialLimit?: number | undefined;
+  /** Never below this. A whole number from 1, default 1. */
+  minLimit?: number | undefined;
+  /** Never above this. A whole number, default 1,000. */
+  maxLimit?: number | undefined;
+  /** How long calls are looked at together before the limit changes. Milliseconds, default 100: with 1,000 a brown-out is noticed too late. */
+  windowMs?: number | undefined;
+}
+
+export interface AdaptiveLimitBounds {
+  initialLimit: number;
+  minLimit: number;
+  maxLimit: number;
+}
+
+/** Collects calls for a while, since single run times are mostly noise. */
+export class SampleWindow {
+  /** Of the window that is complete: how long calls ran on average, in milliseconds. */
+  meanMs = 0;
+  /** How much was in flight at most. */
+  maxInFlight = 0;
+  /** Whether a call failed for overload. */
+  failed = false;
+  readonly #windowMs: number;
+  #endsAt: number | undefined;
+  #count = 0;
+  #sumMs = 0;
+  #most = 0;
+  #anyFailed = false;
+
+  constructor(windowMs = 100) {
+    checkPositive('windowMs', windowMs);
+    this.#windowMs = windowMs;
+  }
+
+  /** Adds a call; true if that completed a window. One with few calls stays open until it has enough. */
+  add(now: number, runMs: number, inFlight: number, failed: boolean): boolean {
+    this.#endsAt ??= now + this.#windowMs;
+    this.#count++;
+    this.#sumMs += runMs;
+    this.#anyFailed ||= failed;
+    if (inFlight > this.#most) this.#most = inFlight;
+    if (now < this.#endsAt || this.#count < enough) return false;
+    this.meanMs = this.#sumMs / this.#count;
+    this.maxInFlight = this.#most;
+    this.failed = this.#anyFailed;
+    this.#endsAt = now + this.#windowMs;
+    this.#count = 0;
+    this.#sumMs = 0;
+    this.#most = 0;
+    this.#anyFailed = false;
+    return true;
+  }
+}
+
+/** The options' bounds, checked. */
+export function adaptiveLimitBounds(options: AdaptiveLimitOptions): AdaptiveLimitBounds {
+  const { initialLimit = 20, minLimit = 1, maxLimit = 1_000 } = options;
+  checkCount('minLimit', minLimit, 1);
+  checkCount('maxLimit', maxLimit, minLimit);
+  checkCount('initialLimit', initialLimit, minLimit);
+  if (initialLimit > maxLimit) refuse('initialLimit', `at most maxLimit (${maxLimit})`, initialLimit);
+  return { initialLimit, minLimit, maxLimit };
+}
+
+const enough = 10;

@@ -1,0 +1,163 @@
+import {
+  type AdaptiveLimit,
+  AimdLimit,
+  ConcurrencyLimiter,
+  GradientLimit,
+  type Outcome,
+  VegasLimit,
+} from '@x/backpressure';
+import { ManualClock } from '@x/testkit';
+import { describe, expect, test } from 'vitest';
+
+/** Lets windows pass in which all of the limit is used, at a service that does `workers` at a time in `baseMs`. */
+function saturate(limit: AdaptiveLimit, windows: number): void {
+  const workers = 10;
+  const baseMs = 10;
+  let now = 0;
+  for (let window = 0; window < windows; window++) {
+    const runMs = baseMs * Math.max(1, limit.limit / workers);
+    for (let call = 0; call < 20; call++) {
+      now += 6;
+      limit.record(now, runMs, limit.limit, false);
+    }
+  }
+}
+
+describe.each([
+  ['VegasLimit', () => new VegasLimit(), 400],
+  // It drifts upwards while overload lasts, as its description says.
+  ['GradientLimit', () => new GradientLimit(), 30],
+  ['AimdLimit', () => new AimdLimit({ slowMs: 25 }), 400],
+])('%s', (_name, make, settleWindows) => {
+  test('settles where the service is busy and its queue is short', () => {
+    const limit = make();
+    saturate(limit, settleWindows);
+    expect(limit.limit).toBeGreaterThanOrEqual(9);
+    expect(limit.limit).toBeLessThan(60);
+  });
+
+  test('does not grow while it is not used', () => {
+    const limit = make();
+    for (let call = 0; call < 5_000; call++) limit.record(call * 10, 10, 2, false);
+    expect(limit.limit).toBeLessThanOrEqual(20);
+  });
+
+  test('shrinks when calls fail for overload, down to its minimum', () => {
+    const limit = make();
+    const before = limit.limit;
+    for (let call = 0; call < 100; call++) limit.record(call * 10, 10, limit.limit, true);
+    expect(limit.limit).toBeLessThan(before);
+    for (let call = 100; call < 20_000; call++) limit.record(call * 10, 10, limit.limit, true);
+    expect(limit.limit).toBeGreaterThanOrEqual(1);
+    expect(limit.limit).toBeLessThanOrEqual(3);
+  });
+
+  test('does not change on the word of a few calls', () => {
+    const limit = make();
+    for (let call = 0; call < 9; call++) limit.record(call * 1_000, 1_000, 20, true);
+    expect(limit.limit).toBe(20);
+  });
+});
+
+test('bounds are kept and bad ones refused', () => {
+  const small = new VegasLimit({ initialLimit: 3, minLimit: 2, maxLimit: 5 });
+  for (let call = 0; call < 1_000; call++) small.record(call * 10, 10, 5, false);
+  expect(small.limit).toBe(5);
+  expect(() => new VegasLimit({ initialLimit: 0 })).toThrow('initialLimit must be an integer >= 1, got 0');
+  expect(() => new GradientLimit({ maxLimit: 10 })).toThrow('initialLimit must be at most maxLimit (10), got 20');
+  expect(() => new GradientLimit({ tolerance: 0.5 })).toThrow('tolerance must be a number >= 1, got 0.5');
+  expect(() => new AimdLimit({ backoff: 1 })).toThrow('backoff must be below 1, got 1');
+  expect(() => new AimdLimit({ windowMs: 0 })).toThrow('windowMs must be a finite number > 0, got 0');
+  expect(() => new AimdLimit({ slowMs: -1 })).toThrow('slowMs must be a finite number > 0, got -1');
+});
+
+describe('a limiter with an adaptive limit', () => {
+  function setUp(classify?: (ending: { value: unknown } | { error: unknown }) => Outcome) {
+    const clock = new ManualClock();
+    const records: [number, number, boolean][] = [];
+    const limit = {
+      limit: 2,
+      record: (_now: number, runMs: number, inFlight: number, failed: boolean) => {
+        records.push([runMs, inFlight, failed]);
+      },
+    };
+    return { clock, limit, records, limiter: new ConcurrencyLimiter({ limit, clock, maxQueue: 1, classify }) };
+  }
+
+  test('feeds it run times, without the time in the queue, and what was in flight', async () => {
+    const { limiter, records, clock } = setUp();
+    const permits = [limiter.tryAcquire(), limiter.tryAcquire()];
+    const queued = limiter.acquire();
+    await clock.advance(30);
+    permits[0]?.release();
+    await clock.advance(5);
+    (await queued).release();
+    expect(records).toEqual([
+      [30, 1, false],
+      [5, 2, false],
+    ]);
+  });
+
+  test('does not feed it what says nothing about capacity', async () => {
+    const { limiter, records, clock } = setUp();
+    await limiter.run(() => Promise.reject(new Error('wrong argument'))).catch(() => {});
+    const controller = new AbortController();
+    const aborted = limiter.run(({ signal }) => new Promise((_, no) => signal.addEventListener('abort', no)), {
+      signal: controller.signal,
+    });
+    controller.abort(new Error('gone'));
+    await expect(aborted).rejects.toThrow('gone');
+    limiter.tryAcquire()?.ignore();
+    await clock.advance(0);
+    const held = [limiter.tryAcquire(), limiter.tryAcquire()];
+    void limiter.run(() => {}, { deadlineMs: 1 }).catch(() => {});
+    await limiter.run(() => {}).catch((error) => expect(error.reason).toBe('queue_full'));
+    await clock.advance(10);
+    for (const permit of held) permit?.ignore();
+    expect(records).toEqual([]);
+    expect(limiter.stats()).toMatchObject({ inFlight: 0, admitted: 5, rejected: { queue_full: 1, deadline: 1 } });
+  });
+
+  test('counts overload of what is behind it, and its own time-outs, as failures', async () => {
+    const { limiter, records, clock } = setUp();
+    await limiter.run(() => Promise.reject({ code: 'ERR_OVERLOADED' })).catch(() => {});
+    const slow = limiter
+      .run(({ signal }) => new Promise((yes) => signal.addEventListener('abort', yes)), { timeoutMs: 50 })
+      .catch(() => {});
+    await clock.advance(50);
+    await slow;
+    limiter.tryAcquire()?.failure(new Error('x'));
+    await limiter.run(() => {});
+    expect(records).toEqual([
+      [0, 1, true],
+      [50, 1, true],
+      [0, 1, true],
+      [0, 1, false],
+    ]);
+  });
+
+  test('asks classify, and bears that it throws', async () => {
+    const { limiter, records } = setUp((ending) => {
+      if ('error' in ending) throw new Error('classify');
+      return ending.value === 503 ? 'failure' : 'success';
+    });
+    await limiter.run(() => 503);
+    await limiter.run(() => 200);
+    await limiter.run(() => Promise.reject(new Error('x'))).catch(() => {});
+    expect(records.map(([, , failed]) => failed)).toEqual([true, false]);
+    expect(limiter.stats().inFlight).toBe(0);
+  });
+
+  test('follows the limit up and down, and cannot be set by hand', async () => {
+    const { limiter, limit } = setUp();
+    const permits = [limiter.tryAcquire(), limiter.tryAcquire()];
+    expect(limiter.tryAcquire()).toBeUndefined();
+    limit.limit = 4;
+    permits[0]?.release();
+    expect([1, 2, 3, 4].map(() => limiter.tryAcquire() !== undefined)).toEqual([true, true, true, false]);
+    limit.limit = 0;
+    permits[1]?.release();
+    expect(limiter.limit).toBe(1);
+    expect(() => limiter.setLimit(5)).toThrow('this one adapts itself');
+  });
+});

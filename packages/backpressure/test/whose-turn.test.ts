@@ -1,0 +1,122 @@
+import { ConcurrencyLimiter, type ConcurrencyLimiterOptions, type RunOptions } from '@x/backpressure';
+import { ManualClock } from '@x/testkit';
+import { describe, expect, test } from 'vitest';
+
+/** A limiter whose only permit is taken, and a list of who was served. */
+function setUp(options: Partial<ConcurrencyLimiterOptions> = {}) {
+  const clock = new ManualClock();
+  const limiter = new ConcurrencyLimiter({ limit: 1, clock, random: () => 0, ...options });
+  const permit = limiter.tryAcquire();
+  const served: string[] = [];
+  const ask = (name: string, how: RunOptions = {}): Promise<void> =>
+    limiter.run(() => void served.push(name), how).catch((error) => void served.push(`${name}: ${error.reason}`));
+  return { clock, limiter, permit, served, ask };
+}
+
+describe('priorities', () => {
+  test('critical goes before default, default before sheddable', async () => {
+    const { permit, served, ask, limiter } = setUp();
+    void ask('s', { priority: 'sheddable' });
+    void ask('d');
+    void ask('c', { priority: 'critical' });
+    permit?.release();
+    await limiter.onIdle();
+    expect(served).toEqual(['c', 'd', 's']);
+  });
+
+  test('in a full queue the newcomer takes the place of the newest of the least important', async () => {
+    const { permit, served, ask, limiter } = setUp({ maxQueue: 3 });
+    void ask('s1', { priority: 'sheddable' });
+    void ask('s2', { priority: 'sheddable' });
+    void ask('d1');
+    await ask('s3', { priority: 'sheddable' });
+    void ask('c1', { priority: 'critical' });
+    void ask('d2');
+    void ask('c2', { priority: 'critical' });
+    await ask('d3');
+    permit?.release();
+    await limiter.onIdle();
+    expect(served).toEqual(['s3: queue_full', 's2: shed', 's1: shed', 'd2: shed', 'd3: queue_full', 'c1', 'c2', 'd1']);
+    expect(limiter.stats().rejected).toMatchObject({ queue_full: 2, shed: 3 });
+  });
+
+  test('what is unimportant is served now and then, however much important work there is', async () => {
+    const { permit, served, ask, limiter } = setUp();
+    void ask('s', { priority: 'sheddable' });
+    void ask('d');
+    for (let n = 0; n < 300; n++) void ask('c', { priority: 'critical' });
+    permit?.release();
+    await limiter.onIdle();
+    expect(served.filter((name) => name === 'c').length).toBe(300);
+    expect([served.indexOf('d'), served.indexOf('s')].sort((a, b) => a - b)).toEqual([127, 128]);
+  });
+});
+
+describe('callers', () => {
+  test('take turns, each in its own order', async () => {
+    const { permit, served, ask, limiter } = setUp();
+    for (let n = 0; n < 3; n++) void ask(`a${n}`, { key: 'a' });
+    void ask('-0');
+    void ask('b0', { key: 'b' });
+    void ask('b1', { key: 'b' });
+    permit?.release();
+    await limiter.onIdle();
+    expect(served).toEqual(['a0', '-0', 'b0', 'a1', 'b1', 'a2']);
+  });
+
+  test('one who fills the queue does not keep others out of it', async () => {
+    const { permit, served, ask, limiter } = setUp({ maxQueue: 4 });
+    for (let n = 0; n < 5; n++) void ask(`a${n}`, { key: 'a' });
+    void ask('b0', { key: 'b' });
+    void ask('b1', { key: 'b' });
+    void ask('b2', { key: 'b' });
+    await Promise.resolve();
+    permit?.release();
+    await limiter.onIdle();
+    expect(served.filter((name) => name.includes(':')).sort()).toEqual([
+      'a2: shed',
+      'a3: shed',
+      'a4: queue_full',
+      'b2: queue_full',
+    ]);
+    expect(served.filter((name) => !name.includes(':'))).toEqual(['a0', 'b0', 'a1', 'b1']);
+  });
+
+  test('are forgotten when none of their calls waits', async () => {
+    const { permit, ask, limiter, served } = setUp();
+    for (let n = 0; n < 100; n++) void ask(`${n}`, { key: `caller-${n % 10}` });
+    permit?.release();
+    await limiter.onIdle();
+    expect(served.length).toBe(100);
+    expect(served.slice(0, 10)).toEqual(['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']);
+  });
+});
+
+describe('the adaptive order', () => {
+  test('is the oldest first in a burst, the newest first once the queue stands', async () => {
+    const { permit, served, ask, limiter, clock } = setUp({ order: 'adaptive' });
+    for (const name of ['a', 'b', 'c']) void ask(name);
+    await clock.advance(100);
+    permit?.release();
+    await limiter.onIdle();
+    expect(served).toEqual(['a', 'b', 'c']);
+
+    const again = limiter.tryAcquire();
+    for (const name of ['d', 'e', 'f']) void ask(name);
+    await clock.advance(101);
+    again?.release();
+    await limiter.onIdle();
+    expect(served.slice(3)).toEqual(['f', 'e', 'd']);
+  });
+});
+
+test('work that cannot end in time any more is passed over when its turn comes', async () => {
+  const { permit, served, ask, limiter, clock } = setUp();
+  void ask('late', { deadlineMs: 100 });
+  void ask('patient', { deadlineMs: 1_000 });
+  // The process stood still: no timer has fired yet.
+  clock.jump(101);
+  permit?.release();
+  await limiter.onIdle();
+  expect(served.sort()).toEqual(['late: deadline', 'patient']);
+});
