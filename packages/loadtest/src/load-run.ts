@@ -38,6 +38,8 @@ export class LoadRun {
   readonly #startedAt: number;
   readonly #measureFrom: number;
   #measureUntil: number;
+  /** How many requests fall due in all; in a closed loop that is not known. */
+  readonly #slots: number;
   #seq = 0;
   #aborted = false;
   readonly #inFlight = new Set<Exchange>();
@@ -51,6 +53,10 @@ export class LoadRun {
     this.#startedAt = options.clock.now();
     this.#measureFrom = this.#startedAt + options.warmupMs;
     this.#measureUntil = this.#measureFrom + options.durationMs;
+    this.#slots =
+      options.rate === undefined
+        ? Infinity
+        : Math.ceil(((options.warmupMs + options.durationMs) * options.rate) / 1000);
     this.#reported.at = this.#startedAt;
     this.done = this.#run();
   }
@@ -85,7 +91,7 @@ export class LoadRun {
     for (;;) {
       const seq = this.#seq;
       const due = rate === undefined ? clock.now() : this.#startedAt + (seq * 1000) / rate;
-      if (this.#aborted || due >= this.#measureUntil || clock.now() >= this.#measureUntil) return;
+      if (this.#aborted || seq >= this.#slots || clock.now() >= this.#measureUntil) return;
       this.#seq++;
       for (let wait = due - clock.now(); wait > 0 && !this.#aborted; wait = due - clock.now()) await this.#sleep(wait);
       if (this.#aborted) return;
@@ -145,7 +151,8 @@ export class LoadRun {
   #notSent(): number {
     const { rate } = this.#options;
     if (rate === undefined) return 0;
-    return Math.max(0, Math.ceil(((this.#measureUntil - this.#startedAt) * rate) / 1000) - this.#seq);
+    const due = this.#aborted ? Math.ceil(((this.#measureUntil - this.#startedAt) * rate) / 1000) : this.#slots;
+    return Math.max(0, due - this.#seq);
   }
 
   /** Ends early on abort. */

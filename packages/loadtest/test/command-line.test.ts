@@ -32,6 +32,20 @@ function start(args: string[]) {
   return { child, done };
 }
 const run = (...args: string[]) => start(args).done;
+
+/** In this process: starting one takes half a second. */
+async function runHere(...args: string[]) {
+  const written = { stdout: '', stderr: '' };
+  const stream = (name: 'stdout' | 'stderr') => ({
+    write(text: string) {
+      written[name] += text;
+    },
+  });
+  const io = { stdout: stream('stdout'), stderr: stream('stderr'), signal: new AbortController().signal };
+  const code = await runCommandLine(args, io as never);
+  return { code, ...written };
+}
+
 const serve = () => startRaw(({ id }, response) => reply(response, { id, result: success }));
 
 test('prints totals, successes, failures, rate and percentiles, and progress on stderr', async () => {
@@ -76,15 +90,15 @@ test('a failure says why, and limits that are exceeded make the exit code 1', as
   expect(failing.stdout).toMatch(/^ {2}tool +\d+ {2}\(isError \d+\)\n {4}\d+ x no such user$/m);
   expect(failing.stderr).toMatch(/^failure rate is 0\.\d+, the limit is 0\.1$/m);
   expect(failing.code).toBe(1);
-  const slow = await run(...base, '--max-failure-rate', '1', '--max-p99', '0.5');
+  const slow = await runHere(...base, '--max-failure-rate', '1', '--max-p99', '0.5');
   expect(slow.stderr).toMatch(/^p99 is [\d.]+ ms, the limit is 0\.5 ms$/m);
   expect(slow.code).toBe(1);
-  expect((await run(...base, '--max-failure-rate', '1', '--max-p99', '60000')).code).toBe(0);
+  expect((await runHere(...base, '--max-failure-rate', '1', '--max-p99', '60000')).code).toBe(0);
 });
 
 test('a limit of p99 is not kept by a server where nothing succeeds', async () => {
   await using server = await startRaw((_message, response) => void response.writeHead(503).end());
-  const { code, stderr } = await run(
+  const { code, stderr } = await runHere(
     server.url,
     '--tool',
     't',
@@ -100,7 +114,7 @@ test('a limit of p99 is not kept by a server where nothing succeeds', async () =
 });
 
 test('nobody there: exit code 1 and a sentence', async () => {
-  const { code, stdout, stderr } = await run('http://127.0.0.1:9/mcp', '--tool', 't');
+  const { code, stdout, stderr } = await runHere('http://127.0.0.1:9/mcp', '--tool', 't');
   expect(stderr).toBe('cannot reach http://127.0.0.1:9/mcp: connect ECONNREFUSED 127.0.0.1:9\n');
   expect(stdout).toBe('');
   expect(code).toBe(1);
@@ -122,22 +136,7 @@ test.each([
   [['http://h/', 'more', '--tool', 't'], 'too many arguments'],
   [['ftp://h/', '--tool', 't'], 'target must be an http or https URL, got "ftp://h/"'],
 ])('wrong usage %j: exit code 2', async (args, message) => {
-  // In this process: starting one takes half a second.
-  let stdout = '';
-  let stderr = '';
-  const code = await runCommandLine(args, {
-    stdout: {
-      write(text: string) {
-        stdout += text;
-      },
-    },
-    stderr: {
-      write(text: string) {
-        stderr += text;
-      },
-    },
-    signal: new AbortController().signal,
-  } as never);
+  const { code, stdout, stderr } = await runHere(...args);
   expect(stderr).toContain(message);
   expect(stdout).toBe('');
   expect(code).toBe(2);
