@@ -17,29 +17,29 @@ export async function runCacheBench(): Promise<void> {
 }
 
 async function hits(): Promise<void> {
-  const valueOf = (key: string) => ({ id: key, name: 'A user', active: true, n: 1 });
+  const userOf = (key: string) => ({ id: key, name: 'A user', active: true, n: 1 });
 
   const ours = new Cache({ ttlMs: TTL_MS });
   const lru = new LRUCache<string, object>({ max: 10_000, ttl: TTL_MS });
-  const overLru = async (key: string) => lru.get(key) ?? valueOf(key);
+  const overLru = async (key: string) => lru.get(key) ?? userOf(key);
   const dedupe = createCache({ ttl: TTL_MS / 1_000, storage: { type: 'memory', options: { size: 10_000 } } }).define(
     'user',
-    async (key: string) => valueOf(key),
+    async (key: string) => userOf(key),
   );
   const memory = memoryDriver({ maxItems: 10_000 });
   const bento = new BentoCache({ default: 'memory', stores: { memory: bentostore().useL1Layer(memory) } });
   const cacheable = new Cacheable({ ttl: TTL_MS });
 
-  const load = ({ key }: { key: string }) => valueOf(key);
+  const load = ({ key }: { key: string }) => userOf(key);
   const contenders: Record<string, (key: string) => Promise<unknown>> = {
     '@x/cache getOrSet': (key) => ours.getOrSet(key, load),
     'async function over lru-cache get': overLru,
     'async-cache-dedupe': (key) => dedupe.user(key),
-    'bentocache getOrSet': (key) => bento.getOrSet({ key, ttl: TTL_MS, factory: () => valueOf(key) }),
-    'cacheable getOrSet': (key) => cacheable.getOrSet(key, async () => valueOf(key), { ttl: TTL_MS }),
+    'bentocache getOrSet': (key) => bento.getOrSet({ key, ttl: TTL_MS, factory: () => userOf(key) }),
+    'cacheable getOrSet': (key) => cacheable.getOrSet(key, async () => userOf(key), { ttl: TTL_MS }),
   };
   for (const key of keys) {
-    lru.set(key, valueOf(key));
+    lru.set(key, userOf(key));
     for (const call of Object.values(contenders)) await call(key);
   }
 

@@ -156,8 +156,7 @@ export class Cache implements AsyncDisposable {
   /** Deletes every entry that has one of the tags. */
   async deleteByTag(tags: string | readonly string[]): Promise<void> {
     const all = typeof tags === 'string' ? [tags] : tags;
-    // The tags of what is being read from the remote tier are not known yet.
-    this.#tiers.fences.breakWhere((fence) => fence.tags === undefined || fence.tags.some((tag) => all.includes(tag)));
+    this.#tiers.fences.breakTagged(all);
     for (const tag of all) for (const key of this.#memory.keysTagged(tag)) this.#forget(key);
     if (all.length > 0) await this.#tiers.remotely((remote) => remote.deleteByTag(all), undefined);
   }
@@ -274,7 +273,7 @@ export class Cache implements AsyncDisposable {
     this.#open();
     checkKey(key);
     if (this.#tiers.remote === undefined) return undefined;
-    const fence = this.#tiers.fences.raise(key, undefined);
+    const fence = this.#tiers.fences.raise(key, []);
     try {
       return (await this.#tiers.fromRemote(key, fence, this.#defaults))?.entry;
     } finally {
@@ -285,7 +284,7 @@ export class Cache implements AsyncDisposable {
   async #fetchMany(keys: readonly string[]): Promise<Map<string, unknown>> {
     this.#open();
     keys.forEach(checkKey);
-    const fences = keys.map((key) => this.#tiers.fences.raise(key, undefined));
+    const fences = keys.map((key) => this.#tiers.fences.raise(key, []));
     const entries = await this.#tiers.remotely((remote) => remote.getMany(keys), []);
     const values = new Map<string, unknown>();
     fences.forEach((fence, index) => {

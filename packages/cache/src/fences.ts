@@ -1,9 +1,11 @@
 /** Stands while something is on its way into the cache; broken, it must not get in. */
 export interface Fence {
   readonly key: string;
-  /** The tags it will have; undefined when only its arrival will tell. */
-  readonly tags: readonly string[] | undefined;
+  /** The tags it will have if it is loaded. */
+  readonly tags: readonly string[];
   broken: boolean;
+  /** Tags deleted meanwhile: what comes from the remote tier with one of them must not get in either. */
+  readonly deadTags: Set<string>;
 }
 
 /**
@@ -13,8 +15,8 @@ export interface Fence {
 export class Fences {
   readonly #standing = new Map<string, Set<Fence>>();
 
-  raise(key: string, tags: readonly string[] | undefined): Fence {
-    const fence: Fence = { key, tags, broken: false };
+  raise(key: string, tags: readonly string[]): Fence {
+    const fence: Fence = { key, tags, broken: false, deadTags: new Set() };
     const others = this.#standing.get(key);
     if (others === undefined) this.#standing.set(key, new Set([fence]));
     else others.add(fence);
@@ -30,6 +32,13 @@ export class Fences {
   break(key: string): void {
     const fences = this.#standing.get(key);
     if (fences !== undefined) for (const fence of fences) fence.broken = true;
+  }
+
+  breakTagged(tags: readonly string[]): void {
+    this.breakWhere((fence) => {
+      for (const tag of tags) fence.deadTags.add(tag);
+      return fence.tags.some((tag) => fence.deadTags.has(tag));
+    });
   }
 
   breakWhere(concerns: (fence: Fence) => boolean): void {

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Loader } from './loads.ts';
 import type { CacheEntry } from './tiers.ts';
 
@@ -20,8 +21,10 @@ export async function batchOf<T>(
 ): Promise<Map<string, unknown>> {
   const wanted: { key: string; signal: AbortSignal; answer: (answer: unknown) => void }[] = [];
   let undecided = keys.length;
+  // That of the loaders, which is the cache's own: the last to decide may be this caller.
+  let inOwnContext: ReturnType<typeof AsyncLocalStorage.snapshot> | undefined;
   const decided = () => {
-    if (--undecided === 0 && wanted.length > 0) void loadAll();
+    if (--undecided === 0) void inOwnContext?.(loadAll);
   };
 
   async function loadAll(): Promise<void> {
@@ -50,6 +53,7 @@ export async function batchOf<T>(
       let asking = false;
       const loader: Loader<unknown> = async ({ signal }) => {
         asking = true;
+        inOwnContext ??= AsyncLocalStorage.snapshot();
         const answer = await new Promise<unknown>((answer) => {
           wanted.push({ key, signal, answer });
           decided();

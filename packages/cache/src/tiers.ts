@@ -135,7 +135,8 @@ export class Tiers {
     const ttlMs = Math.min(found.freshUntil - wallNow, found.freshUntil - found.storedAt);
     const ageMs = Math.max(0, wallNow - found.storedAt);
     const kept = keep(found.value, this.settings.copy);
-    if (kept !== undefined && !fence.broken) {
+    const overtaken = fence.broken || found.tags.some((tag) => fence.deadTags.has(tag));
+    if (kept !== undefined && !overtaken) {
       const now = this.clock.now();
       this.#put(key, kept, found.tags, {
         storedAt: now - ageMs,

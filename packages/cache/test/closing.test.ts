@@ -58,22 +58,3 @@ test('a listener that throws breaks nothing, and one that was removed hears noth
   await cache.getOrSet('b', () => 1);
   expect(heard).toEqual(['a']);
 });
-
-test('getOrSetMany hands each failure to its key alone, and refuses answers that do not add up', async () => {
-  const cache = new Cache();
-  const down = new Error('down');
-  expect(await cache.getOrSetMany(['a', 'b'], () => Promise.reject(down))).toEqual([down, down]);
-  const wrong = await cache.getOrSetMany(['a', 'b'], () => [1]);
-  expect(wrong).toEqual([expect.any(TypeError), expect.any(TypeError)]);
-  expect(await cache.getOrSetMany(['a', 'b'], (keys) => new Map([[keys[0] ?? '', 1]]))).toEqual([1, undefined]);
-  expect(cache.peek('a')).toBe(1);
-  // A key that someone else loads is waited for, not asked for again.
-  const other = cache.getOrSet('c', async () => 'theirs');
-  const asked: unknown[] = [];
-  const values = await cache.getOrSetMany(['a', 'c', 'd'], async (keys) => {
-    asked.push(...keys);
-    return keys.map(() => 'ours');
-  });
-  expect([await other, ...values]).toEqual(['theirs', 1, 'theirs', 'ours']);
-  expect(asked).toEqual(['d']);
-});

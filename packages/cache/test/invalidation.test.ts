@@ -110,6 +110,17 @@ test('a read of Redis that an invalidation overtakes is not kept in memory', asy
   await cache.close();
 });
 
+test('a load that finds in Redis what a tag just took away does not keep it, though its caller named no tag', async () => {
+  await client.flushall();
+  const cache = new Cache({ remote: new RedisTier({ client, prefix: 'inv:' }) });
+  await new Cache({ remote: new RedisTier({ client, prefix: 'inv:' }) }).set('k', 'old', { tags: ['t'] });
+  const reading = cache.getOrSet('k', () => 'new');
+  await cache.deleteByTag('t');
+  await reading;
+  expect(cache.peek('k')).toBeUndefined();
+  await cache.close();
+});
+
 test('deleteByTag finds what came from Redis, in other processes’ entries too, and forgets a tag that was taken away', async () => {
   await client.flushall();
   const make = () => new Cache({ remote: new RedisTier({ client, prefix: 'inv:' }) });
