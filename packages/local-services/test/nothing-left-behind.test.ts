@@ -14,6 +14,7 @@ const fixture = fileURLToPath(new URL('./fixtures/parent.mjs', import.meta.url))
 // A start of PostgreSQL takes seconds on a busy machine: what does not depend on the server is shown with Redis alone.
 const signals = ['SIGINT', 'SIGTERM', 'SIGKILL'] as const;
 
+const parents: ChildProcess[] = [];
 let folders: string;
 beforeAll(async () => {
   // The fixtures are plain programs, and use what is published: dist.
@@ -23,7 +24,10 @@ beforeAll(async () => {
   folders = await mkdtemp(join(tmpdir(), 'left-behind-'));
   await chmod(folders, 0o755);
 });
-afterAll(() => rm(folders, { recursive: true, force: true }));
+afterAll(async () => {
+  for (const parent of parents) parent.kill('SIGKILL');
+  await rm(folders, { recursive: true, force: true });
+});
 
 interface Parent {
   child: ChildProcess;
@@ -50,6 +54,7 @@ async function run(kind: string, scenario: string, place: Place = {}): Promise<O
     stdio: ['pipe', 'pipe', 'ignore'],
     ...place,
   });
+  parents.push(child);
   let output = '';
   child.stdout.on('data', (bytes) => {
     output += bytes;
