@@ -7,14 +7,13 @@ export function numberOption(
   rule: { min: number; integer?: boolean; infinity?: boolean },
 ): number {
   if (value === undefined) return fallback;
+  const inRange = value >= rule.min && (value === Number.POSITIVE_INFINITY ? rule.infinity === true : true);
+  if (typeof value === 'number' && inRange && (!rule.integer || Number.isInteger(value) || !Number.isFinite(value))) {
+    return value;
+  }
   const wanted = `${rule.integer ? 'an integer' : 'a number'} >= ${rule.min}${rule.infinity ? ' or Infinity' : ''}`;
   const refusal = `@x/pools: ${owner}.${option} must be ${wanted}, got ${String(value)}`;
-  if (typeof value !== 'number') throw new TypeError(refusal);
-  if (value === Number.POSITIVE_INFINITY && rule.infinity) return value;
-  if (!Number.isFinite(value) || value < rule.min || (rule.integer && !Number.isInteger(value))) {
-    throw new RangeError(refusal);
-  }
-  return value;
+  throw typeof value === 'number' ? new RangeError(refusal) : new TypeError(refusal);
 }
 
 /** `setTimeout` holds at most 2^31 - 1 ms; a longer wait fires at once, which is the contrary of what was asked. */

@@ -41,6 +41,8 @@ interface Origin {
   readonly key: string;
   readonly guarded: boolean;
   readonly connections: Set<Connection>;
+  /** Connected and without work; the last one used is taken first: it is the least likely to be closed by the server meanwhile. */
+  readonly resting: Connection[];
   readonly waiting: Set<{ exchange: Exchange; order: number }>;
   /** Not known until the first TLS handshake has said which protocol the server chose. */
   protocol: 'unknown' | 'single' | 'multiplexed';
@@ -160,7 +162,7 @@ export class Connections {
     let origin = this.#origins.get(url.origin);
     if (origin === undefined) {
       const protocol = this.#limits.http2 && url.protocol === 'https:' ? 'unknown' : 'single';
-      origin = { key: url.origin, guarded, connections: new Set(), waiting: new Set(), protocol };
+      origin = { key: url.origin, guarded, connections: new Set(), resting: [], waiting: new Set(), protocol };
       this.#origins.set(url.origin, origin);
     }
     return origin;
@@ -169,7 +171,7 @@ export class Connections {
   #place(origin: Origin, exchange: Exchange): boolean {
     const connection = this.#free(origin, exchange) ?? (this.#mayOpen(origin) ? this.#open(origin) : undefined);
     if (connection === undefined) return false;
-    this.#idle.delete(connection);
+    if (connection.running === 0 && this.#idle.delete(connection)) origin.resting.pop();
     connection.running++;
     this.#running++;
     exchange.start(connection);
@@ -177,14 +179,12 @@ export class Connections {
   }
 
   #free(origin: Origin, exchange: Exchange): Connection | undefined {
-    let found: Connection | undefined;
-    for (const connection of origin.connections) {
-      if (connection.gone || !connection.connected) continue;
-      // The last one used is the least likely to be closed by the server meanwhile.
-      if (connection.running === 0) found = connection;
-      else if (connection.multiplexed && !exchange.exclusive && connection.running < maxStreams) return connection;
+    if (origin.protocol === 'multiplexed' && !exchange.exclusive) {
+      for (const connection of origin.connections) {
+        if (connection.connected && connection.running > 0 && connection.running < maxStreams) return connection;
+      }
     }
-    return found;
+    return origin.resting.at(-1);
   }
 
   #mayOpen(origin: Origin): boolean {
@@ -261,6 +261,7 @@ export class Connections {
 
   #rest(connection: Connection): void {
     this.#idle.add(connection);
+    connection.origin.resting.push(connection);
     if (this.#idle.size <= this.#limits.maxKeepAliveConnections) return;
     // Somebody of this origin may be about to take it.
     if (connection.origin.waiting.size > 0) return;
@@ -272,7 +273,9 @@ export class Connections {
 
   #discard(connection: Connection, reason?: Error): void {
     connection.connected = false;
-    this.#idle.delete(connection);
+    if (this.#idle.delete(connection)) {
+      connection.origin.resting.splice(connection.origin.resting.indexOf(connection), 1);
+    }
     if (!connection.gone) {
       connection.gone = true;
       this.#connections--;
