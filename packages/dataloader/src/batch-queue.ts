@@ -26,6 +26,9 @@ export interface BatchQueueOptions<K> {
   clock: Clock;
 }
 
+/** With the adaptive schedule: a slow batch holds later keys up no longer than this. */
+const ADAPTIVE_WAIT_MS = 10;
+
 /** Which queue's batch function the code runs in: its own loads must not wait for a place that it holds. */
 const runningIn = new AsyncLocalStorage<object>();
 
@@ -53,7 +56,8 @@ export class BatchQueue<K, V> {
   queuedKeys = 0;
   /** How many batches that have not settled have waiters who may leave. */
   leavable = 0;
-  readonly limited: boolean;
+  /** Whether batches wait for one another, so that a load inside the batch function needs care. */
+  readonly tracksNesting: boolean;
   readonly #options: BatchQueueOptions<K>;
   readonly #call: (keys: readonly K[], context: BatchContext) => unknown;
   readonly #resource = new AsyncResource('DataLoader');
@@ -63,11 +67,13 @@ export class BatchQueue<K, V> {
   #partitions: Map<unknown, Batch<K, V>> | undefined;
   #running = 0;
   readonly #waiting: Batch<K, V>[] = [];
+  /** With the adaptive schedule: batches that are dispatched when one that runs has settled. */
+  readonly #gathering: (() => void)[] = [];
 
   constructor(call: (keys: readonly K[], context: BatchContext) => unknown, options: BatchQueueOptions<K>) {
     this.#call = call;
     this.#options = options;
-    this.limited = options.maxConcurrentBatches !== Number.POSITIVE_INFINITY;
+    this.tracksNesting = options.maxConcurrentBatches !== Number.POSITIVE_INFINITY || options.schedule === 'adaptive';
     this.#slides = typeof options.schedule === 'object' && options.schedule.maxWaitMs !== undefined;
     this.#abandoned = (batch, reason) => this.#abandon(batch, reason);
   }
@@ -96,7 +102,7 @@ export class BatchQueue<K, V> {
   /** To be called after a key, or a hit, has been added to the open batch. */
   joined(batch: Batch<K, V>): void {
     if (this.#slides) batch.joinedAt = this.#options.clock.now();
-    if (this.limited && runningIn.getStore() === this) batch.urgent = true;
+    if (this.tracksNesting && runningIn.getStore() === this) this.#hurry(batch);
     if (batch.due) this.#dispatch(batch);
     else if (batch.keys.length >= this.#options.maxBatchSize && typeof this.#options.schedule === 'object') {
       // Nothing is gained by keeping a full batch for the rest of its window.
@@ -106,8 +112,12 @@ export class BatchQueue<K, V> {
 
   /** A load inside this queue's own batch function waits for `batch`. */
   awaited(batch: Batch<K, V>): void {
-    if (!this.limited || runningIn.getStore() !== this) return;
+    if (this.tracksNesting && runningIn.getStore() === this) this.#hurry(batch);
+  }
+
+  #hurry(batch: Batch<K, V>): void {
     batch.urgent = true;
+    if (this.#options.schedule === 'adaptive' && !batch.dispatched) setImmediate(() => this.#dispatch(batch));
     const at = this.#waiting.indexOf(batch);
     if (at >= 0) this.#run(...(this.#waiting.splice(at, 1) as [Batch<K, V>]));
   }
@@ -117,8 +127,18 @@ export class BatchQueue<K, V> {
     if (typeof schedule === 'function') schedule(dispatch);
     else if (schedule === 'tick') afterPromises(dispatch);
     else if (schedule === 'immediate') setImmediate(dispatch);
+    else if (schedule === 'adaptive') this.#gather(dispatch);
     else if (this.#slides) slidingWindow(clock, schedule, () => batch.joinedAt, dispatch);
     else clock.setTimeout(dispatch, schedule.windowMs);
+  }
+
+  #gather(dispatch: () => void): void {
+    if (this.#running === 0) {
+      setImmediate(dispatch);
+      return;
+    }
+    this.#gathering.push(dispatch);
+    this.#options.clock.setTimeout(dispatch, ADAPTIVE_WAIT_MS);
   }
 
   #dispatch(batch: Batch<K, V>): void {
@@ -153,11 +173,13 @@ export class BatchQueue<K, V> {
       if (!batch.settled) this.#settle(batch, results, error, failed);
       this.#running -= 1;
       this.#runNext();
+      // After the callers' own continuations: what they load next joins too.
+      for (const dispatch of this.#gathering.splice(0)) setImmediate(dispatch);
     };
     const context = new CallContext(batch);
     let promise: PromiseLike<unknown>;
     try {
-      const called = this.limited
+      const called = this.tracksNesting
         ? this.#resource.runInAsyncScope(() => runningIn.run(this, this.#call, batch.keys, context))
         : this.#resource.runInAsyncScope(this.#call, undefined, batch.keys, context);
       if (typeof (called as PromiseLike<unknown> | undefined)?.then !== 'function') {

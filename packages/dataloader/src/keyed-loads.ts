@@ -152,7 +152,9 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     const queue = this.#queue;
     queue.hits += 1;
     const source =
-      signal !== undefined || queue.leavable > 0 || queue.limited ? this.#entryOf?.get(promise)?.batch : undefined;
+      signal !== undefined || queue.leavable > 0 || queue.tracksNesting
+        ? this.#entryOf?.get(promise)?.batch
+        : undefined;
     if (source !== undefined) queue.awaited(source);
     if (!this.#options.orderedHits) return this.#waited(promise, source, signal);
     const open = queue.open(partition);

@@ -7,15 +7,16 @@ import { checkDuration, wrongOption } from './option-checks.ts';
  * - `'immediate'`: after the I/O events that are ready now, so that requests which arrived together share a batch.
  * - `{ windowMs }`: that long after the first key, or as soon as the batch is full; with `maxWaitMs` each further key
  *   starts the window again, up to that long after the first.
+ * - `'adaptive'`: as `'immediate'` while no batch is running, else when one has settled, or 10 ms after the first key.
  */
-export type Schedule = 'tick' | 'immediate' | { windowMs: number; maxWaitMs?: number | undefined };
+export type Schedule = 'tick' | 'immediate' | 'adaptive' | { windowMs: number; maxWaitMs?: number | undefined };
 
 export type ScheduleFn = (dispatch: () => void) => void;
 
 export function checkSchedule(schedule: Schedule): void {
-  if (schedule === 'tick' || schedule === 'immediate') return;
+  if (schedule === 'tick' || schedule === 'immediate' || schedule === 'adaptive') return;
   if (typeof schedule !== 'object' || schedule === null) {
-    throw wrongOption('schedule', "'tick', 'immediate' or { windowMs, maxWaitMs? }", schedule);
+    throw wrongOption('schedule', "'tick', 'immediate', 'adaptive' or { windowMs, maxWaitMs? }", schedule);
   }
   checkDuration('schedule.windowMs', schedule.windowMs);
   if (schedule.maxWaitMs === undefined) return;

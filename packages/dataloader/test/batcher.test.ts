@@ -1,0 +1,211 @@
+import { Batcher, type BatcherOptions } from '@x/dataloader';
+import { ManualClock } from '@x/testkit';
+import { describe, expect, it } from 'vitest';
+
+function recording(options: BatcherOptions<number> = {}) {
+  const clock = new ManualClock();
+  const batches: (readonly number[])[] = [];
+  const batcher = new Batcher<number, string>(
+    async (items) => {
+      batches.push(items);
+      return items.map((item) => (item < 0 ? new RangeError(`bad ${item}`) : `id${item}`));
+    },
+    { clock, ...options },
+  );
+  return { batcher, batches, clock };
+}
+
+function held(options: BatcherOptions<number> = {}) {
+  const clock = new ManualClock();
+  const calls: { items: readonly number[]; signal: AbortSignal; release: () => void; fail: (error: Error) => void }[] =
+    [];
+  const batcher = new Batcher<number>(
+    (items, { signal }) =>
+      new Promise((resolve, reject) => calls.push({ items, signal, release: resolve, fail: reject })),
+    { clock, ...options },
+  );
+  return { batcher, calls, clock };
+}
+
+describe('Batcher', () => {
+  it('writes what is submitted within the window together, with a result or an error for each item, in order', async () => {
+    const { batcher, batches, clock } = recording({ windowMs: 10 });
+    const writes = Promise.allSettled([1, -2, 3, 3].map((item) => batcher.submit(item)));
+    await clock.advance(9);
+    expect(batches).toEqual([]);
+    expect(batcher.stats().queued).toBe(4);
+    await clock.advance(1);
+    expect(await writes).toMatchObject([
+      { value: 'id1' },
+      { reason: { message: 'bad -2' } },
+      { value: 'id3' },
+      { value: 'id3' },
+    ]);
+    expect(batches).toEqual([[1, -2, 3, 3]]);
+    expect(batcher.stats()).toEqual({ submitted: 4, written: 3, failed: 1, batches: 1, queued: 0 });
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  it('writes a full batch at once, by count or by bytes', async () => {
+    const count = recording({ maxBatchSize: 2 });
+    await Promise.all([count.batcher.submit(1), count.batcher.submit(2)]);
+    expect(count.batches).toEqual([[1, 2]]);
+    const bytes = recording({ maxBatchBytes: 10, bytesOf: (item) => item });
+    await Promise.all([4, 4, 4, 30, 10].map((item) => bytes.batcher.submit(item)));
+    expect(bytes.batches).toEqual([[4, 4], [4], [30], [10]]);
+  });
+
+  it('writes one batch at a time, and gathers meanwhile', async () => {
+    const { batcher, calls, clock } = held({ maxBatchSize: 3 });
+    const writes = [1, 2, 3, 4].map((item) => batcher.submit(item));
+    await clock.advance(100);
+    writes.push(batcher.submit(5));
+    await clock.advance(100);
+    expect(calls.map(({ items }) => items)).toEqual([[1, 2, 3]]);
+    calls[0]?.release();
+    await clock.advance(0);
+    expect(calls.map(({ items }) => items)).toEqual([
+      [1, 2, 3],
+      [4, 5],
+    ]);
+    calls[1]?.release();
+    await Promise.all(writes);
+  });
+
+  it('refuses what the queue has no room for', async () => {
+    const { batcher, calls } = held({ maxBatchSize: 1, maxQueued: 2 });
+    const writes = [1, 2, 3].map((item) => batcher.submit(item));
+    await expect(batcher.submit(4)).rejects.toMatchObject({ code: 'ERR_OVERLOADED', reason: 'queue_full' });
+    for (let i = 0; i < 3; i += 1) {
+      calls[i]?.release();
+      await turn();
+    }
+    await Promise.all(writes);
+    expect(calls.map(({ items }) => items[0])).toEqual([1, 2, 3]);
+  });
+
+  it('writes everything on close, and takes nothing after it', async () => {
+    const { batcher, batches } = recording({ windowMs: 60_000, maxBatchSize: 2 });
+    const writes = [1, 2, 3].map((item) => batcher.submit(item));
+    await batcher.close();
+    expect(await Promise.all(writes)).toEqual(['id1', 'id2', 'id3']);
+    expect(batches).toEqual([[1, 2], [3]]);
+    await expect(batcher.submit(4)).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await batcher.close();
+  });
+
+  it('closes with `await using`, and within timeoutMs if the writes hang', async () => {
+    const { batcher, calls, clock } = held();
+    const write = batcher.submit(1);
+    let closed = false;
+    const closing = batcher.close({ timeoutMs: 500 }).then(() => (closed = true));
+    await clock.advance(499);
+    expect(closed).toBe(false);
+    await clock.advance(1);
+    await closing;
+    calls[0]?.release();
+    await write;
+    const other = recording();
+    const result = other.batcher.submit(1);
+    await other.batcher[Symbol.asyncDispose]();
+    await expect(result).resolves.toBe('id1');
+  });
+
+  it('flushes on request', async () => {
+    const { batcher, batches } = recording({ windowMs: 60_000 });
+    const write = batcher.submit(1);
+    await batcher.flush();
+    expect(batches).toEqual([[1]]);
+    await write;
+    await batcher.flush();
+    await batcher.onIdle();
+  });
+
+  it('gives every caller of a batch that failed its error, and goes on', async () => {
+    const { batcher, calls } = held({ maxBatchSize: 2 });
+    const writes = Promise.allSettled([1, 2, 3, 4].map((item) => batcher.submit(item)));
+    const boom = new Error('disk full');
+    calls[0]?.fail(boom);
+    await turn();
+    calls[1]?.release();
+    expect(await writes).toMatchObject([
+      { reason: boom },
+      { reason: boom },
+      { status: 'fulfilled' },
+      { status: 'fulfilled' },
+    ]);
+    expect(batcher.stats()).toMatchObject({ written: 2, failed: 2 });
+  });
+
+  it.each([
+    [() => [1], /1 results for 2 items/],
+    [() => 'ok', /array or nothing/],
+    [
+      () => {
+        throw new Error('sync');
+      },
+      /sync/,
+    ],
+  ])('rejects all callers when the batch function breaks its contract', async (fn, message) => {
+    const batcher = new Batcher<number>((async () => fn()) as never, { maxBatchSize: 2, name: 'audit' });
+    const results = await Promise.allSettled([batcher.submit(1), batcher.submit(2)]);
+    for (const result of results) expect((result as PromiseRejectedResult).reason.message).toMatch(message);
+  });
+
+  it('does not write an item whose caller left before, and finishes one that is being written for those who stay', async () => {
+    const { batcher, calls, clock } = held({ windowMs: 5 });
+    const [early, late] = [new AbortController(), new AbortController()];
+    const gone = batcher.submit(1, { signal: early.signal });
+    const leaving = batcher.submit(2, { signal: late.signal });
+    const staying = batcher.submit(3);
+    early.abort('early');
+    await expect(gone).rejects.toBe('early');
+    await clock.advance(5);
+    expect(calls[0]?.items).toEqual([2, 3]);
+    late.abort('late');
+    await expect(leaving).rejects.toBe('late');
+    expect(calls[0]?.signal.aborted).toBe(false);
+    calls[0]?.release();
+    await staying;
+    await expect(batcher.submit(4, { signal: AbortSignal.abort('no') })).rejects.toBe('no');
+  });
+
+  it('aborts a batch when all its callers have gone', async () => {
+    const { batcher, calls } = held({ maxBatchSize: 2 });
+    const controllers = [new AbortController(), new AbortController()];
+    const writes = Promise.allSettled(controllers.map(({ signal }, i) => batcher.submit(i, { signal })));
+    controllers[0]?.abort('0');
+    expect(calls[0]?.signal.aborted).toBe(false);
+    controllers[1]?.abort('1');
+    expect(calls[0]?.signal.aborted).toBe(true);
+    await writes;
+  });
+
+  it('tells its callers when a batch takes too long, and starts no other before it has ended', async () => {
+    const { batcher, calls, clock } = held({ maxBatchSize: 1, batchTimeoutMs: 100 });
+    const first = batcher.submit(1).catch((error) => error.code);
+    const second = batcher.submit(2);
+    await clock.advance(100);
+    expect(await first).toBe('ERR_TIMEOUT');
+    expect(calls[0]?.signal.aborted).toBe(true);
+    expect(calls).toHaveLength(1);
+    calls[0]?.release();
+    await turn();
+    calls[1]?.release();
+    await second;
+  });
+
+  it.each([
+    [{ maxBatchSize: 0 }, RangeError],
+    [{ windowMs: -1 }, RangeError],
+    [{ maxQueued: 1.5 }, RangeError],
+    [{ maxBatchBytes: 10 }, TypeError],
+    [{ bytesOf: () => 1 }, TypeError],
+  ])('refuses %j', (options, kind) => {
+    expect(() => recording(options as BatcherOptions<number>)).toThrow(kind);
+  });
+});
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
