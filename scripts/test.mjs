@@ -4,7 +4,9 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 
 const folders = ['packages', 'apps'].flatMap((parent) => readdirSync(parent).map((name) => `${parent}/${name}`));
-const resultFiles = folders.filter((folder) => existsSync(`${folder}/test`)).map((folder) => `${folder}/.vitest/results.json`);
+const resultFiles = folders
+  .filter((folder) => existsSync(`${folder}/test`))
+  .map((folder) => `${folder}/.vitest/results.json`);
 // What an earlier run left must not stand in for one that did not get to its end.
 for (const file of resultFiles) rmSync(file, { force: true });
 

@@ -6,7 +6,15 @@ export function banner(url: string, upstreamUrl: string, config: Config): string
   const main = fileURLToPath(new URL('./main.js', import.meta.url));
   const base = new URL(url).origin;
   const header = config.token === undefined ? '' : ` -H 'authorization: Bearer <token>'`;
-  const http = { mcpServers: { 'x-demo': { type: 'http', url, ...(config.token === undefined ? {} : { headers: { Authorization: 'Bearer <token>' } }) } } };
+  const http = {
+    mcpServers: {
+      'x-demo': {
+        type: 'http',
+        url,
+        ...(config.token === undefined ? {} : { headers: { Authorization: 'Bearer <token>' } }),
+      },
+    },
+  };
   const stdio = { mcpServers: { 'x-demo': { command: 'node', args: [main, '--stdio'] } } };
   return `
 MCP demo server: ${url}

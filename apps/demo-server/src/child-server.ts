@@ -16,7 +16,11 @@ export interface ChildServer extends AsyncDisposable {
 }
 
 /** Starts `main` with the arguments and resolves once it listens; rejects with what it said if it ends before that. */
-export async function startChildServer(main: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<ChildServer> {
+export async function startChildServer(
+  main: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<ChildServer> {
   const child = spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const log: Record<string, unknown>[] = [];
   const said: string[] = [];
@@ -34,7 +38,13 @@ export async function startChildServer(main: string, args: readonly string[], en
       log.push(entry);
       if (entry.msg === 'listening') resolve(entry);
     });
-    exited.then(([code, signal]) => reject(new Error(`the server ended before it listened (${signal ?? `exit code ${code}`}):\n${said.join('\n')}`)), reject);
+    exited.then(
+      ([code, signal]) =>
+        reject(
+          new Error(`the server ended before it listened (${signal ?? `exit code ${code}`}):\n${said.join('\n')}`),
+        ),
+      reject,
+    );
   });
 
   const stop = async (signal: NodeJS.Signals = 'SIGTERM') => {

@@ -24,7 +24,7 @@ export type Dependencies = ReturnType<typeof createDependencies>;
 
 // Calls of one burst arrive over HTTP as requests of their own, a millisecond or two of parsing apart: a batch waits until
 // no more come for a while.
-const BATCH_SCHEDULE = { windowMs: 10, maxWaitMs: 50 };
+const BATCH_SCHEDULE = { windowMs: 10, maxWaitMs: 200 };
 // Below --tool-timeout, so that a dependency that hangs is the dependency's failure, and its circuit hears of it.
 const DEPENDENCY_TIMEOUT_MS = 10_000;
 
@@ -39,7 +39,11 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     acquireTimeoutMs: dependencyTimeoutMs,
     commandTimeoutMs: dependencyTimeoutMs,
   });
-  const redis = new Redis(addresses.redisUrl, { lazyConnect: true, maxRetriesPerRequest: 1, enableOfflineQueue: false });
+  const redis = new Redis(addresses.redisUrl, {
+    lazyConnect: true,
+    maxRetriesPerRequest: 1,
+    enableOfflineQueue: false,
+  });
   // The cache goes on without Redis; what is wrong with the connection is still of interest.
   redis.on('error', (error) => logger.warn({ err: error }, 'redis'));
   const cache = new Cache({
@@ -49,8 +53,16 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
   });
 
   const http = new HttpPool({ timeoutMs: dependencyTimeoutMs });
-  const web = new HttpPool({ maxResponseBytes: 1_048_576, maxRedirects: 5, egress: { allowOrigins: webOrigins, allowPublic: false } });
-  const workers = new WorkerPool<typeof import('./statistics.worker.ts')>({ filename: new URL('./statistics.worker.js', import.meta.url), maxThreads: config.workerThreads, maxQueue: 64 });
+  const web = new HttpPool({
+    maxResponseBytes: 1_048_576,
+    maxRedirects: 5,
+    egress: { allowOrigins: webOrigins, allowPublic: false },
+  });
+  const workers = new WorkerPool<typeof import('./statistics.worker.ts')>({
+    filename: new URL('./statistics.worker.js', import.meta.url),
+    maxThreads: config.workerThreads,
+    maxQueue: 64,
+  });
 
   const loaders = createLoaders(() => ({
     userDetails: new DataLoader<string, Record<string, unknown>>(
@@ -62,13 +74,24 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     ),
   }));
 
-  const breaker = (name: string) => new CircuitBreaker({ name, failureThreshold: config.breakerThreshold, recoveryTimeoutMs: config.breakerRecovery });
+  const breaker = (name: string) =>
+    new CircuitBreaker({ name, failureThreshold: config.breakerThreshold, recoveryTimeoutMs: config.breakerRecovery });
   const breakers = { postgres: breaker('postgres'), upstream: breaker('upstream') };
 
   // What one dependency can take at once; waiting calls are bounded by the admission limiter in front of all of them.
-  const limiter = (limit: number) => new ConcurrencyLimiter({ limit, maxQueue: config.maxConcurrency + config.maxQueue });
-  const limiters = { postgres: limiter(config.poolMax * 2), upstream: limiter(100), web: limiter(20), cpu: limiter(config.workerThreads * 2) };
-  const admission = new ConcurrencyLimiter({ limit: config.maxConcurrency, maxQueue: config.maxQueue, queueTimeoutMs: config.queueTimeout });
+  const limiter = (limit: number) =>
+    new ConcurrencyLimiter({ limit, maxQueue: config.maxConcurrency + config.maxQueue });
+  const limiters = {
+    postgres: limiter(config.poolMax * 2),
+    upstream: limiter(100),
+    web: limiter(20),
+    cpu: limiter(config.workerThreads * 2),
+  };
+  const admission = new ConcurrencyLimiter({
+    limit: config.maxConcurrency,
+    maxQueue: config.maxQueue,
+    queueTimeoutMs: config.queueTimeout,
+  });
   const rateLimiter = new RateLimiter({ limit: config.rateLimit, intervalMs: 1_000, burst: config.rateLimit });
 
   const metrics = new Metrics();
@@ -83,5 +106,22 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
   metrics.observe('http', 'web', web);
   metrics.observe('workers', 'statistics', workers);
 
-  return { config, logger, upstreamUrl: addresses.upstreamUrl, postgres, redis, cache, http, web, webOrigins, workers, loaders, breakers, limiters, admission, rateLimiter, metrics };
+  return {
+    config,
+    logger,
+    upstreamUrl: addresses.upstreamUrl,
+    postgres,
+    redis,
+    cache,
+    http,
+    web,
+    webOrigins,
+    workers,
+    loaders,
+    breakers,
+    limiters,
+    admission,
+    rateLimiter,
+    metrics,
+  };
 }

@@ -13,10 +13,16 @@ const EXEMPT = /^\/(metrics|healthz|readyz)(\?|$)/;
 const READY_TIMEOUT_MS = 2_000;
 
 /** The HTTP side of the server: admission in front, then the guards, then the routes. */
-export function createHttpApp(dependencies: Dependencies, tools: readonly Tool[], isDraining: () => boolean): RequestListener {
+export function createHttpApp(
+  dependencies: Dependencies,
+  tools: readonly Tool[],
+  isDraining: () => boolean,
+): RequestListener {
   const { config, admission, metrics, logger } = dependencies;
   const app = express().disable('x-powered-by');
-  app.use(checkHostAndOrigin({ allowedHosts: [config.host, ...config.allowedHosts], allowedOrigins: config.allowedOrigins }));
+  app.use(
+    checkHostAndOrigin({ allowedHosts: [config.host, ...config.allowedHosts], allowedOrigins: config.allowedOrigins }),
+  );
 
   app.get('/healthz', (_request, response) => void response.json({ status: 'ok' }));
   app.get('/readyz', async (_request, response) => {
@@ -25,7 +31,12 @@ export function createHttpApp(dependencies: Dependencies, tools: readonly Tool[]
   });
   const guards = config.token === undefined ? [] : [checkBearerToken(config.token)];
   app.get('/metrics', guards, metrics.handler);
-  app.post('/mcp', guards, express.json({ limit: config.maxBody }), mcpEndpoint(() => createMcpServer(tools)));
+  app.post(
+    '/mcp',
+    guards,
+    express.json({ limit: config.maxBody }),
+    mcpEndpoint(() => createMcpServer(tools)),
+  );
   app.all('/mcp', (_request, response) => {
     response.setHeader('Allow', 'POST');
     refuse(response, 405, 'This server keeps no sessions and no streams: send POST.');
@@ -37,7 +48,13 @@ export function createHttpApp(dependencies: Dependencies, tools: readonly Tool[]
     const status = error.status >= 400 && error.status < 500 ? error.status : 500;
     if (status === 500) logger.error({ err: error }, 'an HTTP request failed unexpectedly');
     if (response.headersSent) return void response.destroy();
-    refuse(response, status, error.type === 'entity.too.large' ? `The body may have at most ${config.maxBody} bytes.` : (STATUS_CODES[status] ?? ''));
+    refuse(
+      response,
+      status,
+      error.type === 'entity.too.large'
+        ? `The body may have at most ${config.maxBody} bytes.`
+        : (STATUS_CODES[status] ?? ''),
+    );
   };
   app.use(onError);
 
@@ -46,7 +63,11 @@ export function createHttpApp(dependencies: Dependencies, tools: readonly Tool[]
 
 /** Whether calls can be served: which dependencies answer, and that the server is not on its way out. */
 async function readiness({ postgres, redis }: Dependencies, draining: boolean): Promise<Record<string, boolean>> {
-  const answers = (check: Promise<unknown>) => check.then(() => true, () => false);
+  const answers = (check: Promise<unknown>) =>
+    check.then(
+      () => true,
+      () => false,
+    );
   const [database, cache] = await Promise.all([
     answers(postgres.query('SELECT 1', [], { timeoutMs: READY_TIMEOUT_MS })),
     answers(withTimeout(redis.ping(), READY_TIMEOUT_MS)),

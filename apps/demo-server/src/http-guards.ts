@@ -14,11 +14,23 @@ export function checkHostAndOrigin(options: { allowedHosts: string[]; allowedOri
   return (request, response, next) => {
     const host = hostName(request.headers.host);
     if (host === undefined || !hosts.has(host)) {
-      return refuse(response, 403, 'The Host header does not name this server. Its names are set with --allowed-hosts.');
+      return refuse(
+        response,
+        403,
+        'The Host header does not name this server. Its names are set with --allowed-hosts.',
+      );
     }
     const origin = request.headers.origin;
-    if (origin !== undefined && !origins.has(origin) && !LOOPBACK_NAMES.includes(hostName(origin.replace(/^https?:\/\//, '')) ?? '')) {
-      return refuse(response, 403, 'Requests from this Origin are not accepted. Accepted ones are set with --allowed-origins.');
+    if (
+      origin !== undefined &&
+      !origins.has(origin) &&
+      !LOOPBACK_NAMES.includes(hostName(origin.replace(/^https?:\/\//, '')) ?? '')
+    ) {
+      return refuse(
+        response,
+        403,
+        'Requests from this Origin are not accepted. Accepted ones are set with --allowed-origins.',
+      );
     }
     next();
   };

@@ -7,5 +7,8 @@ export type { Logger };
  * Synchronous, so that the last lines before an exit are not lost.
  */
 export function createLogger(level: string): Logger {
-  return pino({ name: 'demo-server', level, redact: ['token', 'databaseUrl', 'redisUrl', '*.token'] }, pino.destination({ fd: 2, sync: true }));
+  return pino(
+    { name: 'demo-server', level, redact: ['token', 'databaseUrl', 'redisUrl', '*.token'] },
+    pino.destination({ fd: 2, sync: true }),
+  );
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { constants } from 'node:os';
-import { readConfig } from './config.ts';
 import { banner } from './banner.ts';
+import { readConfig } from './config.ts';
 import { createLogger } from './logger.ts';
 import { watchLaunchers } from './parent-watch.ts';
 import { type DemoServer, startDemoServer } from './server.ts';

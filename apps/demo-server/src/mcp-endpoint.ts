@@ -12,7 +12,11 @@ export function mcpEndpoint(createServer: () => McpServer): RequestHandler {
   return async (request: Request, response: Response) => {
     if (Array.isArray(request.body)) {
       // One HTTP request is one unit of admission: an array would bring in any number of calls on one permit.
-      return refuse(response, 400, 'JSON-RPC batches are not accepted (they left MCP with revision 2025-06-18): send one message per request.');
+      return refuse(
+        response,
+        400,
+        'JSON-RPC batches are not accepted (they left MCP with revision 2025-06-18): send one message per request.',
+      );
     }
     const server = createServer();
     // The stateless mode is asked for by leaving the session id generator out.

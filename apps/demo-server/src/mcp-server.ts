@@ -6,7 +6,10 @@ const INSTRUCTIONS =
 
 /** A server with every tool. Cheap enough to make for each HTTP request: schemas and handlers exist already. */
 export function createMcpServer(tools: readonly Tool[]): McpServer {
-  const server = new McpServer({ name: 'x-demo-server', title: '@x demo server', version: '0.1.0' }, { instructions: INSTRUCTIONS, maxToolInputElements: 200_000 });
+  const server = new McpServer(
+    { name: 'x-demo-server', title: '@x demo server', version: '0.1.0' },
+    { instructions: INSTRUCTIONS, maxToolInputElements: 200_000 },
+  );
   for (const { description, handler } of tools) {
     const { name, ...config } = description;
     server.registerTool(name, config, handler);

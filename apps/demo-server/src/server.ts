@@ -61,8 +61,15 @@ async function closeAll(closers: Closer[], logger: Logger): Promise<void> {
 }
 
 /** Starts the services whose addresses were not given. */
-async function startServices(config: Config, closers: Closer[]): Promise<{ databaseUrl: string; redisUrl: string; upstreamUrl: string }> {
-  const started = async <T extends { url: string }>(given: string | undefined, start: () => Promise<T>, stop: (service: T) => PromiseLike<void>): Promise<string> => {
+async function startServices(
+  config: Config,
+  closers: Closer[],
+): Promise<{ databaseUrl: string; redisUrl: string; upstreamUrl: string }> {
+  const started = async <T extends { url: string }>(
+    given: string | undefined,
+    start: () => Promise<T>,
+    stop: (service: T) => PromiseLike<void>,
+  ): Promise<string> => {
     if (given !== undefined) return given;
     const service = await start();
     closers.push(async () => stop(service));
@@ -70,8 +77,16 @@ async function startServices(config: Config, closers: Closer[]): Promise<{ datab
   };
   // All are awaited before a failure is passed on, so that none is left running unknown to `closers`.
   const outcomes = await Promise.allSettled([
-    started(config.databaseUrl, () => startPostgres({ external: false }), (service) => service[Symbol.asyncDispose]()),
-    started(config.redisUrl, () => startRedis({ external: false }), (service) => service[Symbol.asyncDispose]()),
+    started(
+      config.databaseUrl,
+      () => startPostgres({ external: false }),
+      (service) => service[Symbol.asyncDispose](),
+    ),
+    started(
+      config.redisUrl,
+      () => startRedis({ external: false }),
+      (service) => service[Symbol.asyncDispose](),
+    ),
     started(config.upstreamUrl, startUpstream, (service) => service.close()),
   ]);
   const [databaseUrl = '', redisUrl = '', upstreamUrl = ''] = outcomes.map((outcome) => {
@@ -105,10 +120,18 @@ async function drain(server: Server, workIsDone: () => Promise<unknown>): Promis
   await closed;
 }
 
-async function serveStdio(dependencies: Dependencies, tools: readonly Tool[], closers: Closer[], onDisconnect: () => void): Promise<undefined> {
+async function serveStdio(
+  dependencies: Dependencies,
+  tools: readonly Tool[],
+  closers: Closer[],
+  onDisconnect: () => void,
+): Promise<undefined> {
   const { config, admission } = dependencies;
   // Over HTTP a request is admitted before it is read; here the call itself has to be.
-  const admitted = tools.map((tool) => ({ ...tool, handler: limitedTool(admission, tool.handler, { name: tool.description.name }) }));
+  const admitted = tools.map((tool) => ({
+    ...tool,
+    handler: limitedTool(admission, tool.handler, { name: tool.description.name }),
+  }));
   const server = createMcpServer(admitted);
   const transport = new StdioServerTransport();
   server.server.onclose = onDisconnect;
@@ -122,7 +145,16 @@ async function serveStdio(dependencies: Dependencies, tools: readonly Tool[], cl
   return undefined;
 }
 
-async function closeDependencies({ postgres, redis, cache, http, web, workers, breakers, metrics }: Dependencies, timeoutMs: number): Promise<void> {
-  await Promise.allSettled([http.close(), web.close(), workers.close({ timeoutMs }), cache.close(), postgres.close({ timeoutMs })]);
+async function closeDependencies(
+  { postgres, redis, cache, http, web, workers, metrics }: Dependencies,
+  timeoutMs: number,
+): Promise<void> {
+  await Promise.allSettled([
+    http.close(),
+    web.close(),
+    workers.close({ timeoutMs }),
+    cache.close(),
+    postgres.close({ timeoutMs }),
+  ]);
   redis.disconnect();
 }

@@ -57,13 +57,22 @@ function explain(error: unknown, dependency: string): CallToolResult | undefined
 
 const EXPECTED = [
   { codes: /^ERR_TIMEOUT$/, what: 'No answer from {dependency} in time, and the call was stopped.', waitMs: 5_000 },
-  { codes: /^(ERR_POOL_EXHAUSTED|ERR_OVERLOADED|ERR_TOO_MANY_CONNECTIONS|53\w{3})$/, what: 'There is more work for {dependency} than it can take.', waitMs: 2_000 },
+  {
+    codes: /^(ERR_POOL_EXHAUSTED|ERR_OVERLOADED|ERR_TOO_MANY_CONNECTIONS|53\w{3})$/,
+    what: 'There is more work for {dependency} than it can take.',
+    waitMs: 2_000,
+  },
   {
     // Class 08: connection exceptions; 57P01 to 57P03: the server is shutting down or starting up. PostgreSQL manual, appendix A.
-    codes: /^(ERR_UNREACHABLE|ERR_CONNECT_TIMEOUT|ERR_CONNECT_FAILED|ERR_CONNECTION_LOST|ERR_NETWORK|ERR_POOL_CLOSED|08\w{3}|57P0[123])$/,
+    codes:
+      /^(ERR_UNREACHABLE|ERR_CONNECT_TIMEOUT|ERR_CONNECT_FAILED|ERR_CONNECTION_LOST|ERR_NETWORK|ERR_POOL_CLOSED|08\w{3}|57P0[123])$/,
     what: 'The connection to {dependency} failed.',
     waitMs: 3_000,
   },
-  { codes: /^(ERR_HTTP_STATUS|ERR_INVALID_RESPONSE)$/, what: 'The answer of {dependency} was a failure.', waitMs: 5_000 },
+  {
+    codes: /^(ERR_HTTP_STATUS|ERR_INVALID_RESPONSE)$/,
+    what: 'The answer of {dependency} was a failure.',
+    waitMs: 5_000,
+  },
   { codes: /^ERR_WORKER_LOST$/, what: 'The worker thread of this call ended before it had a result.', waitMs: 1_000 },
 ];

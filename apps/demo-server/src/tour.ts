@@ -10,7 +10,8 @@ import { type ChildServer, startChildServer } from './child-server.ts';
 const FLAGS = ['--max-concurrency', '8', '--max-queue', '16', '--breaker-recovery', '2000'];
 
 const server = await startChildServer(fileURLToPath(new URL('./main.js', import.meta.url)), FLAGS);
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void server.stop().then(() => process.exit(130)));
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => void server.stop().then(() => process.exit(130)));
 try {
   await tour(server);
 } finally {
@@ -20,7 +21,8 @@ try {
 async function tour({ url, upstreamUrl }: ChildServer): Promise<void> {
   const client = new Client({ name: 'tour', version: '1.0.0' });
   await client.connect(new StreamableHTTPClientTransport(new URL(url)) as Parameters<Client['connect']>[0]);
-  const call = async (name: string, args: Record<string, unknown> = {}) => (await client.callTool({ name, arguments: args })) as CallToolResult;
+  const call = async (name: string, args: Record<string, unknown> = {}) =>
+    (await client.callTool({ name, arguments: args })) as CallToolResult;
   const timed = async (name: string, args: Record<string, unknown> = {}): Promise<[CallToolResult, number]> => {
     const start = performance.now();
     return [await call(name, args), performance.now() - start];
@@ -33,7 +35,11 @@ async function tour({ url, upstreamUrl }: ChildServer): Promise<void> {
       .reduce((total, line) => total + Number(line.slice(line.lastIndexOf(' '))), 0);
   };
   const setUpstream = (mode: string, delayMs = 0) =>
-    fetch(`${upstreamUrl}/control`, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ mode, delayMs }) });
+    fetch(`${upstreamUrl}/control`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ mode, delayMs }),
+    });
 
   const { tools } = await client.listTools();
   heading(`Connected to ${url}: ${tools.length} tools`);
@@ -48,7 +54,9 @@ async function tour({ url, upstreamUrl }: ChildServer): Promise<void> {
   heading('Batching (@x/dataloader): get_user_details');
   const batches = await counter('loader_batches_total');
   await Promise.all(Array.from({ length: 20 }, (_, n) => call('get_user_details', { user_id: `u${n + 1}` })));
-  say(`20 concurrent calls, each an HTTP request of its own: ${(await counter('loader_batches_total')) - batches} queries`);
+  say(
+    `20 concurrent calls, each an HTTP request of its own: ${(await counter('loader_batches_total')) - batches} queries`,
+  );
 
   heading('Caching (@x/cache): get_org_structure');
   const [, coldMs] = await timed('get_org_structure', { depth: 6 });
@@ -60,22 +68,37 @@ async function tour({ url, upstreamUrl }: ChildServer): Promise<void> {
 
   heading('CPU work beside the event loop (@x/pools, WorkerPool): process_large_dataset');
   const numbers = Array.from({ length: 100_000 }, (_, n) => Math.sin(n) * 1_000);
-  const [[statistics, datasetMs], slowestMs] = await Promise.all([timed('process_large_dataset', { numbers }), slowestHealthCheck(url)]);
+  const [[statistics, datasetMs], slowestMs] = await Promise.all([
+    timed('process_large_dataset', { numbers }),
+    slowestHealthCheck(url),
+  ]);
   say(`100,000 numbers in ${ms(datasetMs)}; slowest of 20 health checks meanwhile: ${ms(slowestMs)}`);
   say(text(statistics));
 
   heading('Many calls at once, partial results (@x/pools HttpPool, @x/backpressure settleLimit): fetch_user_data');
-  const [profiles, profilesMs] = await timed('fetch_user_data', { user_ids: [...Array.from({ length: 50 }, (_, n) => `u${n + 1}`), 'u77777'] });
+  const [profiles, profilesMs] = await timed('fetch_user_data', {
+    user_ids: [...Array.from({ length: 50 }, (_, n) => `u${n + 1}`), 'u77777'],
+  });
   const { users, failed } = profiles.structuredContent as { users: unknown[]; failed: unknown[] };
   say(`${users.length} profiles in ${ms(profilesMs)}, failed: ${JSON.stringify(failed)}`);
 
   heading('Only where it may go (@x/pools egress): fetch_with_limit');
-  const fetched = await call('fetch_with_limit', { urls: [`${upstreamUrl}/documents/d7`, 'http://169.254.169.254/latest/meta-data/'] });
+  const fetched = await call('fetch_with_limit', {
+    urls: [`${upstreamUrl}/documents/d7`, 'http://169.254.169.254/latest/meta-data/'],
+  });
   say(text(fetched));
 
-  heading('Validated before anything is written (@x/dataloader validateBatch, one transaction): batch_create_assignments');
+  heading(
+    'Validated before anything is written (@x/dataloader validateBatch, one transaction): batch_create_assignments',
+  );
   const good = { title: 'Read the tour', assignee_id: 'u1' };
-  say(text(await call('batch_create_assignments', { assignments: [good, { title: '', assignee_id: 'u2' }, { ...good, priority: 9 }] })));
+  say(
+    text(
+      await call('batch_create_assignments', {
+        assignments: [good, { title: '', assignee_id: 'u2' }, { ...good, priority: 9 }],
+      }),
+    ),
+  );
   say(text(await call('batch_create_assignments', { assignments: [good, { ...good, priority: 1 }] })));
 
   heading('Circuit breaker (@x/breaker): call_external_api');
@@ -86,20 +109,32 @@ async function tour({ url, upstreamUrl }: ChildServer): Promise<void> {
     say(`failing, call ${n} (${ms(answerMs)}): ${text(answer)}`);
   }
   await setUpstream('ok');
-  const recoveryMs = await timeUntil(async () => (await call('call_external_api', { endpoint: 'status' })).isError !== true);
+  const recoveryMs = await timeUntil(
+    async () => (await call('call_external_api', { endpoint: 'status' })).isError !== true,
+  );
   say(`well again: the circuit closed after ${ms(recoveryMs)}`);
 
-  heading('Load shedding (@x/backpressure): 200 calls at once to a slow tool, on a server that takes 8 and lets 16 wait');
+  heading(
+    'Load shedding (@x/backpressure): 200 calls at once to a slow tool, on a server that takes 8 and lets 16 wait',
+  );
   await setUpstream('slow', 300);
   const statuses = await Promise.all(Array.from({ length: 200 }, (_, n) => rawCall(url, n)));
   const shed = statuses.filter(({ status }) => status === 503);
-  say(`${statuses.length - shed.length} answered 200, ${shed.length} answered 503 with Retry-After ${shed[0]?.retryAfter ?? '(none)'}`);
+  say(
+    `${statuses.length - shed.length} answered 200, ${shed.length} answered 503 with Retry-After ${shed[0]?.retryAfter ?? '(none)'}`,
+  );
   if (shed[0] !== undefined) say(shed[0].body);
 
   heading('Metrics (@x/metrics)');
   const exposition = await (await fetch(new URL('/metrics', url))).text();
-  const shown = /^(concurrent_requests|queue_depth|cache_hit_ratio|db_connection_pool_size|breaker_transitions_total|tool_execution_duration_seconds_count)[ {]/;
-  say(exposition.split('\n').filter((line) => shown.test(line) && !line.endsWith(' 0')).join('\n'));
+  const shown =
+    /^(concurrent_requests|queue_depth|cache_hit_ratio|db_connection_pool_size|breaker_transitions_total|tool_execution_duration_seconds_count)[ {]/;
+  say(
+    exposition
+      .split('\n')
+      .filter((line) => shown.test(line) && !line.endsWith(' 0'))
+      .join('\n'),
+  );
   await client.close();
 }
 
@@ -108,7 +143,12 @@ async function rawCall(url: string, id: number): Promise<{ status: number; retry
   const response = await fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
-    body: JSON.stringify({ jsonrpc: '2.0', id, method: 'tools/call', params: { name: 'call_external_api', arguments: { endpoint: 'status' } } }),
+    body: JSON.stringify({
+      jsonrpc: '2.0',
+      id,
+      method: 'tools/call',
+      params: { name: 'call_external_api', arguments: { endpoint: 'status' } },
+    }),
   });
   return { status: response.status, retryAfter: response.headers.get('retry-after'), body: await response.text() };
 }
@@ -130,7 +170,10 @@ async function timeUntil(check: () => Promise<boolean>): Promise<number> {
 }
 
 function text(result: CallToolResult): string {
-  return result.content.map((part) => (part.type === 'text' ? part.text : '')).join('\n').slice(0, 600);
+  return result.content
+    .map((part) => (part.type === 'text' ? part.text : ''))
+    .join('\n')
+    .slice(0, 600);
 }
 
 function ms(duration: number): string {

@@ -15,27 +15,32 @@ afterAll(async () => {
   await server?.[Symbol.asyncDispose]();
 });
 
-const upstreamRequests = async () => ((await (await fetch(`${server.upstreamUrl}/control`)).json()) as { requests: number }).requests;
+const upstreamRequests = async () =>
+  ((await (await fetch(`${server.upstreamUrl}/control`)).json()) as { requests: number }).requests;
 const callApi = () => call(client, 'call_external_api', { endpoint: 'status' });
 
-test.each(['failing', 'dead', 'slow'] as const)('while the upstream is %s its circuit opens, says when to retry, and closes when it is well', async (mode) => {
-  await setUpstream(server, { mode, delayMs: 60_000 });
-  for (let index = 0; index < 3; index++) {
-    const failed = await callApi();
-    expect(failed.isError).toBe(true);
-    expect(text(failed)).toMatch(/Try again in \d+ s/);
-  }
-  const before = await upstreamRequests();
-  const refused = await callApi();
-  expect(refused.isError).toBe(true);
-  expect(errorOf(refused)).toMatchObject({ code: 'ERR_CIRCUIT_OPEN', retryAfterMs: expect.any(Number) });
-  expect(text(refused)).toMatch(/upstream/);
-  expect(text(refused)).toMatch(/\d+ s/);
-  expect(await upstreamRequests()).toBe(before);
+test.each(['failing', 'dead', 'slow'] as const)(
+  'while the upstream is %s its circuit opens, says when to retry, and closes when it is well',
+  async (mode) => {
+    await setUpstream(server, { mode, delayMs: 60_000 });
+    for (let index = 0; index < 3; index++) {
+      const failed = await callApi();
+      expect(failed.isError).toBe(true);
+      expect(text(failed)).toMatch(/Try again in \d+ s/);
+    }
+    const before = await upstreamRequests();
+    const refused = await callApi();
+    expect(refused.isError).toBe(true);
+    expect(errorOf(refused)).toMatchObject({ code: 'ERR_CIRCUIT_OPEN', retryAfterMs: expect.any(Number) });
+    expect(text(refused)).toMatch(/upstream/);
+    expect(text(refused)).toMatch(/\d+ s/);
+    expect(await upstreamRequests()).toBe(before);
 
-  await setUpstream(server, { mode: 'ok' });
-  await eventually(async () => (await callApi()).isError !== true);
-}, 30_000);
+    await setUpstream(server, { mode: 'ok' });
+    await eventually(async () => (await callApi()).isError !== true);
+  },
+  30_000,
+);
 
 test('a failing upstream leaves the tools that do not need it alone', async () => {
   await setUpstream(server, { mode: 'failing' });

@@ -49,7 +49,17 @@ test('--help lists every setting with its environment variable', () => {
     help += text;
   };
   expect(() => readConfig(['--help'], { print })).toThrow(expect.objectContaining({ exitCode: 0 }));
-  for (const setting of ['--port', '--host', '--stdio', '--database-url', '--redis-url', 'DATABASE_URL', 'MAX_CONCURRENCY', '--tool-timeout', 'LOG_LEVEL']) {
+  for (const setting of [
+    '--port',
+    '--host',
+    '--stdio',
+    '--database-url',
+    '--redis-url',
+    'DATABASE_URL',
+    'MAX_CONCURRENCY',
+    '--tool-timeout',
+    'LOG_LEVEL',
+  ]) {
     expect(help).toContain(setting);
   }
 });

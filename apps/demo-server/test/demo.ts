@@ -28,7 +28,9 @@ export function startDemo(...args: string[]): Promise<ChildServer> {
 /** The SDK's own client, connected over HTTP. */
 export async function connect(url: string, headers: Record<string, string> = {}): Promise<Client> {
   const client = new Client({ name: 'test', version: '1.0.0' });
-  await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } }) as Parameters<Client['connect']>[0]);
+  await client.connect(
+    new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers } }) as Parameters<Client['connect']>[0],
+  );
   return client;
 }
 
@@ -46,7 +48,10 @@ export function errorOf(result: CallToolResult): { code?: string; reason?: strin
 }
 
 /** Makes the upstream API slow, failing, dead or well. */
-export async function setUpstream(server: ChildServer, behaviour: { mode: 'ok' | 'slow' | 'failing' | 'dead'; delayMs?: number }): Promise<void> {
+export async function setUpstream(
+  server: ChildServer,
+  behaviour: { mode: 'ok' | 'slow' | 'failing' | 'dead'; delayMs?: number },
+): Promise<void> {
   const response = await fetch(`${server.upstreamUrl}/control`, {
     method: 'PUT',
     headers: { 'content-type': 'application/json' },

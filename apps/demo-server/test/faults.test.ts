@@ -12,7 +12,18 @@ let client: Client;
 
 beforeAll(async () => {
   [postgres, redis] = await Promise.all([startPostgres({ external: false }), startRedis({ external: false })]);
-  server = await startDemo('--database-url', postgres.url, '--redis-url', redis.url, '--tool-timeout', '3000', '--breaker-recovery', '500', '--org-cache-ttl', '1');
+  server = await startDemo(
+    '--database-url',
+    postgres.url,
+    '--redis-url',
+    redis.url,
+    '--tool-timeout',
+    '3000',
+    '--breaker-recovery',
+    '500',
+    '--org-cache-ttl',
+    '1',
+  );
   client = await connect(server.url);
 });
 afterAll(async () => {
@@ -56,7 +67,10 @@ test('PostgreSQL connections killed under load: no crash, clear errors, recovery
   const running = load('get_user', user);
   for (let round = 0; round < 5; round++) {
     await eventually(() => running.answers.length > (round + 1) * 20);
-    await admin.query('SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user AND backend_type = $1', ['client backend']);
+    await admin.query(
+      'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = current_user AND backend_type = $1',
+      ['client backend'],
+    );
   }
   await admin.end();
   await eventually(() => works('get_user', { user_id: 'u1' }));
@@ -85,18 +99,22 @@ test('PostgreSQL frozen: a call costs at most its time-out', async () => {
   await eventually(() => works('get_user', { user_id: 'u1' }));
 }, 60_000);
 
-test.each(['killed', 'frozen'] as const)('Redis %s under load: cached tools go on from memory and the database, and no error reaches a caller', async (fault) => {
-  // Depth varies the key, and entries live for a millisecond: nearly every call goes to Redis.
-  const running = load('get_org_structure', (n) => ({ depth: 1 + (n % 3) }));
-  await eventually(() => running.answers.length > 20);
-  await (fault === 'killed' ? redis.kill() : redis.pause());
-  const before = running.answers.length;
-  await eventually(() => running.answers.length > before + 50);
-  expect((await fetch(new URL('/readyz', server.url))).status).toBe(503);
-  await (fault === 'killed' ? redis.restart() : redis.resume());
-  await eventually(async () => (await fetch(new URL('/readyz', server.url))).ok);
-  expect((await running.stop()).filter((answer) => answer.failed)).toEqual([]);
-}, 60_000);
+test.each(['killed', 'frozen'] as const)(
+  'Redis %s under load: cached tools go on from memory and the database, and no error reaches a caller',
+  async (fault) => {
+    // Depth varies the key, and entries live for a millisecond: nearly every call goes to Redis.
+    const running = load('get_org_structure', (n) => ({ depth: 1 + (n % 3) }));
+    await eventually(() => running.answers.length > 20);
+    await (fault === 'killed' ? redis.kill() : redis.pause());
+    const before = running.answers.length;
+    await eventually(() => running.answers.length > before + 50);
+    expect((await fetch(new URL('/readyz', server.url))).status).toBe(503);
+    await (fault === 'killed' ? redis.restart() : redis.resume());
+    await eventually(async () => (await fetch(new URL('/readyz', server.url))).ok);
+    expect((await running.stop()).filter((answer) => answer.failed)).toEqual([]);
+  },
+  60_000,
+);
 
 test('nothing in these tests was an unexpected error to the server', () => {
   expect(server.log.filter((entry) => Number(entry.level) >= 50)).toEqual([]);

@@ -7,7 +7,16 @@ const TOKEN = 'a-token-for-the-guards-test';
 let server: ChildServer;
 
 beforeAll(async () => {
-  server = await startDemo('--token', TOKEN, '--allowed-hosts', 'demo.example', '--allowed-origins', 'https://app.example', '--max-body', '2048');
+  server = await startDemo(
+    '--token',
+    TOKEN,
+    '--allowed-hosts',
+    'demo.example',
+    '--allowed-origins',
+    'https://app.example',
+    '--max-body',
+    '2048',
+  );
 });
 afterAll(() => server?.[Symbol.asyncDispose]());
 
@@ -18,15 +27,22 @@ interface Answer {
 }
 
 /** Plain node:http, since `fetch` does not let a test set the Host header. */
-function send(path: string, options: { method?: string; headers?: Record<string, string>; body?: string } = {}): Promise<Answer> {
+function send(
+  path: string,
+  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const outgoing = request(new URL(path, server.url), { method: options.method ?? 'GET', headers: options.headers ?? {} }, (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (chunk) => {
-        body += chunk;
-      });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
-    });
+    const outgoing = request(
+      new URL(path, server.url),
+      { method: options.method ?? 'GET', headers: options.headers ?? {} },
+      (response) => {
+        let body = '';
+        response.setEncoding('utf8').on('data', (chunk) => {
+          body += chunk;
+        });
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body }));
+      },
+    );
     outgoing.on('error', reject);
     outgoing.end(options.body);
   });
@@ -37,10 +53,13 @@ const json = { 'content-type': 'application/json', accept: 'application/json, te
 const ping = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping' });
 
 describe.each(['/mcp', '/metrics', '/healthz', '/readyz', '/nothing'])('on %s', (path) => {
-  test.each(['evil.example', 'evil.example:80', '127.0.0.1.evil.example', '['])('the Host %j is refused', async (host) => {
-    const answer = await send(path, { headers: { host } });
-    expect(answer.status).toBe(403);
-  });
+  test.each(['evil.example', 'evil.example:80', '127.0.0.1.evil.example', '['])(
+    'the Host %j is refused',
+    async (host) => {
+      const answer = await send(path, { headers: { host } });
+      expect(answer.status).toBe(403);
+    },
+  );
 
   test('a foreign Origin is refused', async () => {
     for (const origin of ['https://evil.example', 'null', 'http://localhost.evil.example']) {
@@ -60,8 +79,17 @@ test('loopback names, the allowed host and trusted origins are accepted', async 
 });
 
 test('without the token, with a wrong one, or with half of it, MCP and metrics are refused', async () => {
-  for (const headers of [{}, { authorization: 'Bearer wrong-token-wrong-token' }, { authorization: `Bearer ${TOKEN.slice(0, -1)}` }, { authorization: `Basic ${TOKEN}` }]) {
-    const answer = await send('/mcp', { method: 'POST', headers: { ...json, ...(headers as Record<string, string>) }, body: ping });
+  for (const headers of [
+    {},
+    { authorization: 'Bearer wrong-token-wrong-token' },
+    { authorization: `Bearer ${TOKEN.slice(0, -1)}` },
+    { authorization: `Basic ${TOKEN}` },
+  ]) {
+    const answer = await send('/mcp', {
+      method: 'POST',
+      headers: { ...json, ...(headers as Record<string, string>) },
+      body: ping,
+    });
     expect(answer.status).toBe(401);
     expect(answer.headers['www-authenticate']).toBe('Bearer');
     expect((await send('/metrics', { headers: headers as Record<string, string> })).status).toBe(401);
@@ -83,7 +111,10 @@ test('with the token the SDK’s client gets in', async () => {
 test('a body over the limit is refused, also without a Content-Length', async () => {
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'ping', params: { padding: 'x'.repeat(4_000) } });
   expect((await send('/mcp', { method: 'POST', headers: { ...json, authorization }, body })).status).toBe(413);
-  expect((await send('/mcp', { method: 'POST', headers: { ...json, authorization, 'transfer-encoding': 'chunked' }, body })).status).toBe(413);
+  expect(
+    (await send('/mcp', { method: 'POST', headers: { ...json, authorization, 'transfer-encoding': 'chunked' }, body }))
+      .status,
+  ).toBe(413);
 });
 
 test('what is no JSON-RPC message is refused with a JSON-RPC error and no stack trace', async () => {

@@ -49,26 +49,35 @@ const callSlowly = (url: string) =>
   fetch(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'application/json, text/event-stream' },
-    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'tools/call', params: { name: 'call_external_api', arguments: { endpoint: 'status' } } }),
+    body: JSON.stringify({
+      jsonrpc: '2.0',
+      id: 1,
+      method: 'tools/call',
+      params: { name: 'call_external_api', arguments: { endpoint: 'status' } },
+    }),
   });
 
-test.each(['SIGTERM', 'SIGINT'] as const)('%s: what runs is finished, then the server exits 0 and nothing is left of it', async (signal) => {
-  const server = await start();
-  const processes = family(server.process.pid as number);
-  expect(processes.length).toBeGreaterThan(3);
-  expect(readdirSync(temporary)).not.toEqual([]);
+test.each(['SIGTERM', 'SIGINT'] as const)(
+  '%s: what runs is finished, then the server exits 0 and nothing is left of it',
+  async (signal) => {
+    const server = await start();
+    const processes = family(server.process.pid as number);
+    expect(processes.length).toBeGreaterThan(3);
+    expect(readdirSync(temporary)).not.toEqual([]);
 
-  await setUpstream(server, { mode: 'slow', delayMs: 1_000 });
-  const answer = callSlowly(server.url);
-  await eventually(async () => ((await (await fetch(`${server.upstreamUrl}/control`)).json()) as any).requests > 0);
-  const exit = server.stop(signal);
-  const response = await answer;
-  expect(((await response.json()) as any).result.structuredContent.data).toEqual({ status: 'ok' });
-  expect(await exit).toBe(0);
-  await expect(fetch(server.url)).rejects.toThrow();
-  await eventually(() => !processes.some(alive));
-  expect(readdirSync(temporary)).toEqual([]);
-}, 60_000);
+    await setUpstream(server, { mode: 'slow', delayMs: 1_000 });
+    const answer = callSlowly(server.url);
+    await eventually(async () => ((await (await fetch(`${server.upstreamUrl}/control`)).json()) as any).requests > 0);
+    const exit = server.stop(signal);
+    const response = await answer;
+    expect(((await response.json()) as any).result.structuredContent.data).toEqual({ status: 'ok' });
+    expect(await exit).toBe(0);
+    await expect(fetch(server.url)).rejects.toThrow();
+    await eventually(() => !processes.some(alive));
+    expect(readdirSync(temporary)).toEqual([]);
+  },
+  60_000,
+);
 
 test('killed without a word, it leaves no process and no folder behind', async () => {
   const server = await start();
@@ -80,11 +89,21 @@ test('killed without a word, it leaves no process and no folder behind', async (
 
 test('when the launcher alone is killed, the server and its children end', async () => {
   // As `npx` → `pnpm` → `sh` → `node` would have it: a launcher that is not the direct parent, and passes no signal on.
-  const launcher = spawn(process.execPath, ['-e', `require('node:child_process').spawn('sh', ['-c', '"$0" "$@"; true', process.execPath, ${JSON.stringify(main)}], { stdio: ['ignore', 'pipe', 'inherit'] }).stdout.pipe(process.stdout)`, 'npm'], {
-    env: cleanEnvironment({ npm_lifecycle_event: 'demo', TMPDIR: temporary }),
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  await new Promise<void>((resolve) => launcher.stdout.on('data', (text) => String(text).includes('MCP demo server') && resolve()));
+  const launcher = spawn(
+    process.execPath,
+    [
+      '-e',
+      `require('node:child_process').spawn('sh', ['-c', '"$0" "$@"; true', process.execPath, ${JSON.stringify(main)}], { stdio: ['ignore', 'pipe', 'inherit'] }).stdout.pipe(process.stdout)`,
+      'npm',
+    ],
+    {
+      env: cleanEnvironment({ npm_lifecycle_event: 'demo', TMPDIR: temporary }),
+      stdio: ['ignore', 'pipe', 'ignore'],
+    },
+  );
+  await new Promise<void>((resolve) =>
+    launcher.stdout.on('data', (text) => String(text).includes('MCP demo server') && resolve()),
+  );
   const processes = family(launcher.pid as number);
   launcher.kill('SIGKILL');
   await eventually(() => !processes.some(alive));

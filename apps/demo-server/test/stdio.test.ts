@@ -8,7 +8,12 @@ import { build, call, cleanEnvironment, errorOf, main } from './demo.ts';
 beforeAll(build);
 
 test('every tool works over stdio, and a client that closes ends the server', async () => {
-  const transport = new StdioClientTransport({ command: process.execPath, args: [main, '--stdio'], env: cleanEnvironment() as Record<string, string>, stderr: 'pipe' });
+  const transport = new StdioClientTransport({
+    command: process.execPath,
+    args: [main, '--stdio'],
+    env: cleanEnvironment() as Record<string, string>,
+    stderr: 'pipe',
+  });
   let log = '';
   transport.stderr?.on('data', (chunk) => {
     log += chunk;
@@ -41,19 +46,29 @@ test('every tool works over stdio, and a client that closes ends the server', as
 }, 60_000);
 
 test('when standard input ends, running calls are still answered and the server exits 0', async () => {
-  const child = spawn(process.execPath, [main, '--stdio'], { env: cleanEnvironment(), stdio: ['pipe', 'pipe', 'ignore'] });
+  const child = spawn(process.execPath, [main, '--stdio'], {
+    env: cleanEnvironment(),
+    stdio: ['pipe', 'pipe', 'ignore'],
+  });
   let output = '';
   child.stdout.on('data', (chunk) => {
     output += chunk;
   });
   const send = (message: object) => child.stdin.write(`${JSON.stringify({ jsonrpc: '2.0', ...message })}\n`);
-  send({ id: 1, method: 'initialize', params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'raw', version: '1' } } });
+  send({
+    id: 1,
+    method: 'initialize',
+    params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'raw', version: '1' } },
+  });
   send({ method: 'notifications/initialized' });
   send({ id: 2, method: 'tools/call', params: { name: 'get_user', arguments: { user_id: 'u3' } } });
   child.stdin.end();
   const [code] = await once(child, 'exit');
   expect(code).toBe(0);
-  const lines = output.trim().split('\n').map((line) => JSON.parse(line));
+  const lines = output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
   expect(lines.map((line) => line.id)).toEqual([1, 2]);
   expect(lines[1].result.structuredContent.id).toBe('u3');
 }, 60_000);

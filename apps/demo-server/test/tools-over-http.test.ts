@@ -58,23 +58,35 @@ describe('get_user', () => {
     expect(result.structuredContent).toBeUndefined();
   });
 
-  test.each([[{}], [{ user_id: 7 }], [{ user_id: "u1' OR '1'='1" }], [{ user_id: 'u1', extra: true }]])('%j is refused by the schema', async (args) => {
-    const result = await call(client, 'get_user', args);
-    expect(result.isError).toBe(true);
-    expect(text(result)).toMatch(/Invalid arguments for tool get_user/);
-  });
+  test.each([[{}], [{ user_id: 7 }], [{ user_id: "u1' OR '1'='1" }], [{ user_id: 'u1', extra: true }]])(
+    '%j is refused by the schema',
+    async (args) => {
+      const result = await call(client, 'get_user', args);
+      expect(result.isError).toBe(true);
+      expect(text(result)).toMatch(/Invalid arguments for tool get_user/);
+    },
+  );
 });
 
 describe('get_user_details', () => {
   test('has the unit, the manager, the number of reports and the assignments', async () => {
     const { structuredContent } = await call(client, 'get_user_details', { user_id: 'u42' });
-    expect(structuredContent).toMatchObject({ id: 'u42', manager: expect.any(String), reports: 8, assignments: expect.any(Array) });
+    expect(structuredContent).toMatchObject({
+      id: 'u42',
+      manager: expect.any(String),
+      reports: 8,
+      assignments: expect.any(Array),
+    });
   });
 
   test('20 concurrent calls over HTTP make at most 2 queries, and each gets its own user', async () => {
     const before = await metric(server, /^loader_batches_total/);
-    const results = await Promise.all(Array.from({ length: 20 }, (_, index) => call(client, 'get_user_details', { user_id: `u${100 + index}` })));
-    expect(results.map((result) => result.structuredContent?.id)).toEqual(Array.from({ length: 20 }, (_, index) => `u${100 + index}`));
+    const results = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => call(client, 'get_user_details', { user_id: `u${100 + index}` })),
+    );
+    expect(results.map((result) => result.structuredContent?.id)).toEqual(
+      Array.from({ length: 20 }, (_, index) => `u${100 + index}`),
+    );
     expect((await metric(server, /^loader_batches_total/)) - before).toBeLessThanOrEqual(2);
   });
 
@@ -129,22 +141,38 @@ describe('batch_create_assignments', () => {
     expect(created).toBe(2);
     expect(Number(ids[1])).toBeGreaterThan(Number(ids[0]));
     const { structuredContent } = await call(client, 'get_user_details', { user_id: 'u5' });
-    expect(structuredContent?.assignments).toEqual(expect.arrayContaining([{ id: ids[1], title: 'Check it', priority: 1 }]));
+    expect(structuredContent?.assignments).toEqual(
+      expect.arrayContaining([{ id: ids[1], title: 'Check it', priority: 1 }]),
+    );
   });
 
   test('reports the mistakes of all items with their index, and writes nothing', async () => {
     const before = (await call(client, 'get_user_details', { user_id: 'u6' })).structuredContent?.assignments;
     const result = await call(client, 'batch_create_assignments', {
-      assignments: [{ ...good, assignee_id: 'u6' }, { title: '', assignee_id: 'u6' }, 'nonsense', { ...good, priority: 9, due_date: 'soon' }],
+      assignments: [
+        { ...good, assignee_id: 'u6' },
+        { title: '', assignee_id: 'u6' },
+        'nonsense',
+        { ...good, priority: 9, due_date: 'soon' },
+      ],
     });
     expect(result.isError).toBe(true);
     expect(errorOf(result).code).toBe('ERR_INVALID_ITEMS');
-    for (const part of ['assignments[1].title', 'assignments[2]', 'assignments[3].priority', 'assignments[3].due_date', '3 of 4']) expect(text(result)).toContain(part);
+    for (const part of [
+      'assignments[1].title',
+      'assignments[2]',
+      'assignments[3].priority',
+      'assignments[3].due_date',
+      '3 of 4',
+    ])
+      expect(text(result)).toContain(part);
     expect((await call(client, 'get_user_details', { user_id: 'u6' })).structuredContent?.assignments).toEqual(before);
   });
 
   test('an assignee who does not exist is named with the index, and nothing is written', async () => {
-    const result = await call(client, 'batch_create_assignments', { assignments: [good, { ...good, assignee_id: 'u987654' }] });
+    const result = await call(client, 'batch_create_assignments', {
+      assignments: [good, { ...good, assignee_id: 'u987654' }],
+    });
     expect(text(result)).toContain('assignments[1].assignee_id: there is no user u987654');
   });
 
@@ -156,7 +184,7 @@ describe('batch_create_assignments', () => {
 describe('fetch_user_data', () => {
   test('fetches many users, and says which failed and why', async () => {
     const { structuredContent } = await call(client, 'fetch_user_data', { user_ids: ['u1', 'u2', 'u2', 'u99999'] });
-    expect((structuredContent?.users as any[]).map((user) => user.id)).toEqual(['u1', 'u2']);
+    expect((structuredContent as any).users.map((user: any) => user.id)).toEqual(['u1', 'u2']);
     expect(structuredContent?.failed).toEqual([{ user_id: 'u99999', reason: expect.stringMatching(/does not know/) }]);
   });
 
@@ -171,9 +199,12 @@ describe('fetch_user_data', () => {
     expect(seen).toEqual([1, 2, 3]);
   });
 
-  test.each([[{ user_ids: [] }], [{ user_ids: ['../control'] }], [{ user_ids: Array(101).fill('u1') }]])('bad ids are refused by the schema', async (args) => {
-    expect(text(await call(client, 'fetch_user_data', args))).toMatch(/Invalid arguments/);
-  });
+  test.each([[{ user_ids: [] }], [{ user_ids: ['../control'] }], [{ user_ids: Array(101).fill('u1') }]])(
+    'bad ids are refused by the schema',
+    async (args) => {
+      expect(text(await call(client, 'fetch_user_data', args))).toMatch(/Invalid arguments/);
+    },
+  );
 });
 
 describe('fetch_with_limit', () => {
@@ -197,18 +228,29 @@ describe('fetch_with_limit', () => {
       ...fetched.slice(1).map(() => ({})),
     ]);
     const denied = failed.filter((failure) => failure.code === 'ERR_EGRESS_DENIED').map((failure) => failure.url);
-    expect(denied).toEqual(expect.arrayContaining(['http://169.254.169.254/latest/meta-data/', `http://localhost:${port}/documents/d1`, 'https://example.com/']));
+    expect(denied).toEqual(
+      expect.arrayContaining([
+        'http://169.254.169.254/latest/meta-data/',
+        `http://localhost:${port}/documents/d1`,
+        'https://example.com/',
+      ]),
+    );
     expect(denied).toContain(server.url.replace('/mcp', '/metrics'));
   });
 
-  test.each([[{ urls: ['file:///etc/passwd'] }], [{ urls: ['ftp://x'] }], [{ urls: [] }]])('%j is refused by the schema', async (args) => {
-    expect(text(await call(client, 'fetch_with_limit', args))).toMatch(/Invalid arguments/);
-  });
+  test.each([[{ urls: ['file:///etc/passwd'] }], [{ urls: ['ftp://x'] }], [{ urls: [] }]])(
+    '%j is refused by the schema',
+    async (args) => {
+      expect(text(await call(client, 'fetch_with_limit', args))).toMatch(/Invalid arguments/);
+    },
+  );
 });
 
 describe('call_external_api', () => {
   test('reads an endpoint', async () => {
-    expect((await call(client, 'call_external_api', { endpoint: 'exchange-rates' })).structuredContent).toMatchObject({ data: { base: 'EUR' } });
+    expect((await call(client, 'call_external_api', { endpoint: 'exchange-rates' })).structuredContent).toMatchObject({
+      data: { base: 'EUR' },
+    });
   });
 
   test('an unknown endpoint is a result that says so, however often, and opens no circuit', async () => {
@@ -218,7 +260,13 @@ describe('call_external_api', () => {
     expect((await call(client, 'call_external_api', { endpoint: 'status' })).isError).toBeFalsy();
   });
 
-  test.each([[{ endpoint: '../x' }], [{ endpoint: '/status' }], [{ endpoint: 'a?b=c' }], [{ endpoint: '//evil.example' }], [{ endpoint: 'a\n' }]])('%j is refused by the schema', async (args) => {
+  test.each([
+    [{ endpoint: '../x' }],
+    [{ endpoint: '/status' }],
+    [{ endpoint: 'a?b=c' }],
+    [{ endpoint: '//evil.example' }],
+    [{ endpoint: 'a\n' }],
+  ])('%j is refused by the schema', async (args) => {
     expect(text(await call(client, 'call_external_api', args))).toMatch(/Invalid arguments/);
   });
 });
@@ -227,7 +275,15 @@ describe('process_large_dataset', () => {
   test('computes statistics of many numbers', async () => {
     const numbers = Array.from({ length: 50_000 }, (_, index) => index + 1);
     const { structuredContent } = await call(client, 'process_large_dataset', { numbers });
-    expect(structuredContent).toMatchObject({ count: 50_000, sum: 1_250_025_000, mean: 25_000.5, min: 1, max: 50_000, p50: 25_000, p99: 49_500 });
+    expect(structuredContent).toMatchObject({
+      count: 50_000,
+      sum: 1_250_025_000,
+      mean: 25_000.5,
+      min: 1,
+      max: 50_000,
+      p50: 25_000,
+      p99: 49_500,
+    });
   });
 
   test('numbers whose sum is too large to be a number are a clear failure', async () => {
@@ -236,9 +292,12 @@ describe('process_large_dataset', () => {
     expect(text(result)).toMatch(/too large/);
   });
 
-  test.each([[{ numbers: [] }], [{ numbers: ['1'] }], [{ numbers: [null] }]])('%j is refused by the schema', async (args) => {
-    expect(text(await call(client, 'process_large_dataset', args))).toMatch(/Invalid arguments/);
-  });
+  test.each([[{ numbers: [] }], [{ numbers: ['1'] }], [{ numbers: [null] }]])(
+    '%j is refused by the schema',
+    async (args) => {
+      expect(text(await call(client, 'process_large_dataset', args))).toMatch(/Invalid arguments/);
+    },
+  );
 });
 
 test('an unknown tool is refused', async () => {
@@ -247,7 +306,13 @@ test('an unknown tool is refused', async () => {
 
 test('the five metrics of the dashboard are there under their names', async () => {
   const exposition = await (await fetch(new URL('/metrics', server.url))).text();
-  for (const name of ['tool_execution_duration_seconds', 'concurrent_requests', 'queue_depth', 'cache_hit_ratio', 'db_connection_pool_size']) {
+  for (const name of [
+    'tool_execution_duration_seconds',
+    'concurrent_requests',
+    'queue_depth',
+    'cache_hit_ratio',
+    'db_connection_pool_size',
+  ]) {
     expect(exposition).toMatch(new RegExp(`^# TYPE ${name} `, 'm'));
   }
   expect(exposition).toMatch(/^tool_execution_duration_seconds_count\{tool_name="get_user",status="success"\} [1-9]/m);

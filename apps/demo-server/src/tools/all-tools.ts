@@ -27,13 +27,22 @@ export function createTools(dependencies: Dependencies): Tool[] {
   ].map((tool) => ({ ...tool, handler: assemble(tool, dependencies) }));
 }
 
-function assemble(tool: Tool, { breakers, limiters, cache, rateLimiter, metrics, logger, config }: Dependencies): ToolHandler {
+function assemble(
+  tool: Tool,
+  { breakers, limiters, cache, rateLimiter, metrics, logger, config }: Dependencies,
+): ToolHandler {
   const { name, annotations } = tool.description;
   let handler = tool.handler;
-  if (tool.dependency === 'postgres' || tool.dependency === 'upstream') handler = guardedTool(breakers[tool.dependency], handler);
+  if (tool.dependency === 'postgres' || tool.dependency === 'upstream')
+    handler = guardedTool(breakers[tool.dependency], handler);
   handler = limitedTool(limiters[tool.dependency], handler, { name, timeoutMs: config.toolTimeout });
   if (tool.cacheTtlMs !== undefined) {
-    handler = cachedTool(cache, handler, { name, ttlMs: tool.cacheTtlMs, scope: 'public', readOnly: annotations.readOnlyHint === true });
+    handler = cachedTool(cache, handler, {
+      name,
+      ttlMs: tool.cacheTtlMs,
+      scope: 'public',
+      readOnly: annotations.readOnlyHint === true,
+    });
   }
   handler = rateLimitedTool(rateLimiter, handler, { name, key: identify });
   handler = metrics.instrumentTool(name, handler);

@@ -45,12 +45,15 @@ export function batchCreateAssignments({ postgres }: Dependencies): Tool {
       return await postgres.transaction(
         async (db) => {
           // Locked, so that nobody can remove an assignee between the check and the insert.
-          const known = await db.fetch<{ id: string }>('SELECT id FROM mcp_demo.users WHERE id = ANY($1::text[]) FOR KEY SHARE', [
-            [...new Set(valid.map((item) => item.assignee_id))],
-          ]);
+          const known = await db.fetch<{ id: string }>(
+            'SELECT id FROM mcp_demo.users WHERE id = ANY($1::text[]) FOR KEY SHARE',
+            [[...new Set(valid.map((item) => item.assignee_id))]],
+          );
           const knownIds = new Set(known.map((user) => user.id));
           const unknown = valid.flatMap((item, index) =>
-            knownIds.has(item.assignee_id) ? [] : [{ index, path: ['assignee_id'], message: `there is no user ${item.assignee_id}` }],
+            knownIds.has(item.assignee_id)
+              ? []
+              : [{ index, path: ['assignee_id'], message: `there is no user ${item.assignee_id}` }],
           );
           if (unknown.length > 0) return invalidItems(unknown, assignments.length);
 
@@ -69,7 +72,9 @@ export function batchCreateAssignments({ postgres }: Dependencies): Tool {
 }
 
 function invalidItems(errors: readonly ItemError[], total: number): ReturnType<typeof failure> {
-  const lines = errors.map(({ index, path, message }) => `- assignments[${index}]${path.map((key) => `.${String(key)}`).join('')}: ${message}`);
+  const lines = errors.map(
+    ({ index, path, message }) => `- assignments[${index}]${path.map((key) => `.${String(key)}`).join('')}: ${message}`,
+  );
   return failure(
     `Nothing was created: ${new Set(errors.map(({ index }) => index)).size} of ${total} items are wrong. Mend them and send the whole batch again.\n${lines.join('\n')}`,
     { code: 'ERR_INVALID_ITEMS', reason: 'invalid_items' },

@@ -30,10 +30,13 @@ export function callExternalApi({ http, upstreamUrl }: Dependencies): Tool {
       } catch (error) {
         // The caller asked for what is not there: the API itself is well, so this is an answer and no failure of the dependency.
         if ((error as { status?: unknown }).status !== 404) throw error;
-        return failure(`The external API has no endpoint "${endpoint}". Try "status", "exchange-rates", "users/u42" or "documents/d7".`, {
-          code: 'ERR_NOT_FOUND',
-          reason: 'unknown_endpoint',
-        });
+        return failure(
+          `The external API has no endpoint "${endpoint}". Try "status", "exchange-rates", "users/u42" or "documents/d7".`,
+          {
+            code: 'ERR_NOT_FOUND',
+            reason: 'unknown_endpoint',
+          },
+        );
       }
     },
   });

@@ -9,10 +9,15 @@ const AT_ONCE = 10;
 const description = {
   name: 'fetch_user_data',
   title: 'Fetch the profiles of users',
-  description: 'Fetches the profiles (time zone, last login, documents) of up to 100 users from the upstream API, at the same time. Those that fail are listed with the reason; the others are there all the same.',
-  inputSchema: z.strictObject({ user_ids: z.array(userId).min(1).max(100).describe('1 to 100 user ids; a repeated one is fetched once.') }),
+  description:
+    'Fetches the profiles (time zone, last login, documents) of up to 100 users from the upstream API, at the same time. Those that fail are listed with the reason; the others are there all the same.',
+  inputSchema: z.strictObject({
+    user_ids: z.array(userId).min(1).max(100).describe('1 to 100 user ids; a repeated one is fetched once.'),
+  }),
   outputSchema: z.object({
-    users: z.array(z.object({ id: z.string(), timezone: z.string(), last_login_day: z.string(), documents: z.array(z.string()) })),
+    users: z.array(
+      z.object({ id: z.string(), timezone: z.string(), last_login_day: z.string(), documents: z.array(z.string()) }),
+    ),
     failed: z.array(z.object({ user_id: z.string(), reason: z.string() })),
   }),
   annotations: { readOnlyHint: true, idempotentHint: true, openWorldHint: true },
@@ -41,7 +46,9 @@ export function fetchUserData({ http, upstreamUrl }: Dependencies): Tool {
       );
 
       const users = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
-      const rejected = outcomes.flatMap((outcome, index) => (outcome.status === 'rejected' ? [{ id: ids[index] ?? '', error: outcome.reason }] : []));
+      const rejected = outcomes.flatMap((outcome, index) =>
+        outcome.status === 'rejected' ? [{ id: ids[index] ?? '', error: outcome.reason }] : [],
+      );
       // Nothing came through: that is the dependency's failure, which its breaker should hear of.
       const fault = rejected.find(({ error }) => error.status !== 404);
       if (users.length === 0 && fault !== undefined) throw fault.error;

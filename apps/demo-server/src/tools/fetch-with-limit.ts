@@ -10,9 +10,14 @@ const MAX_TEXT = 20_000;
 const description = {
   name: 'fetch_with_limit',
   title: 'Fetch URLs',
-  description: 'Fetches up to 50 URLs, at most 10 at once and 30 s each. Only origins that the operator allows can be reached. What failed is listed with the reason; the rest is there all the same.',
+  description:
+    'Fetches up to 50 URLs, at most 10 at once and 30 s each. Only origins that the operator allows can be reached. What failed is listed with the reason; the rest is there all the same.',
   inputSchema: z.strictObject({
-    urls: z.array(z.url({ protocol: /^https?$/ }).max(2_000)).min(1).max(50).describe('1 to 50 http or https URLs.'),
+    urls: z
+      .array(z.url({ protocol: /^https?$/ }).max(2_000))
+      .min(1)
+      .max(50)
+      .describe('1 to 50 http or https URLs.'),
   }),
   outputSchema: z.object({
     fetched: z.array(
@@ -57,7 +62,9 @@ export function fetchWithLimit({ web, webOrigins }: Dependencies): Tool {
       return result({
         fetched: outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : [])),
         failed: outcomes.flatMap((outcome, index) =>
-          outcome.status === 'rejected' ? [{ url: urls[index] ?? '', ...explainFetchError(outcome.reason, webOrigins) }] : [],
+          outcome.status === 'rejected'
+            ? [{ url: urls[index] ?? '', ...explainFetchError(outcome.reason, webOrigins) }]
+            : [],
         ),
       });
     },

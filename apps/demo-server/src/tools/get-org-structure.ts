@@ -14,7 +14,12 @@ const description = {
       .regex(/^o[1-9]\d{0,8}$/, 'a unit id is the letter o and a number, for example o1')
       .default('o1')
       .describe('The unit to start from: the letter o and a number. "o1" is the company.'),
-    depth: z.int().min(1).max(6).default(3).describe('How many levels to list, the starting unit included. The organisation has 6.'),
+    depth: z
+      .int()
+      .min(1)
+      .max(6)
+      .default(3)
+      .describe('How many levels to list, the starting unit included. The organisation has 6.'),
   }),
   outputSchema: z.object({
     root_id: z.string(),
@@ -61,10 +66,13 @@ export function getOrgStructure({ postgres, config }: Dependencies): Tool {
     async handler({ root_id, depth }, ctx) {
       const units = await postgres.fetch(QUERY, [root_id, depth], { signal: ctx.signal });
       if (units.length === 0) {
-        return failure(`There is no unit ${root_id}. Call get_org_structure without root_id to see the units there are.`, {
-          code: 'ERR_NOT_FOUND',
-          reason: 'unknown_unit',
-        });
+        return failure(
+          `There is no unit ${root_id}. Call get_org_structure without root_id to see the units there are.`,
+          {
+            code: 'ERR_NOT_FOUND',
+            reason: 'unknown_unit',
+          },
+        );
       }
       return result({ root_id, units });
     },

@@ -11,7 +11,8 @@ export const userId = z
 const description = {
   name: 'get_user',
   title: 'Get a user',
-  description: 'Looks one user up by id: name, email, title, unit and manager. For many users at once call get_user_details in parallel, or fetch_user_data.',
+  description:
+    'Looks one user up by id: name, email, title, unit and manager. For many users at once call get_user_details in parallel, or fetch_user_data.',
   inputSchema: z.strictObject({ user_id: userId }),
   outputSchema: z.object({
     id: z.string(),
@@ -39,5 +40,8 @@ export function getUser({ postgres }: Dependencies): Tool {
 }
 
 export function unknownUser(id: string): ReturnType<typeof failure> {
-  return failure(`There is no user ${id}. Check the id with the person who gave it; do not guess another one.`, { code: 'ERR_NOT_FOUND', reason: 'unknown_user' });
+  return failure(`There is no user ${id}. Check the id with the person who gave it; do not guess another one.`, {
+    code: 'ERR_NOT_FOUND',
+    reason: 'unknown_user',
+  });
 }

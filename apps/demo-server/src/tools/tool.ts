@@ -1,5 +1,10 @@
 import type { RequestHandlerExtra } from '@modelcontextprotocol/sdk/shared/protocol.js';
-import type { CallToolResult, ServerNotification, ServerRequest, ToolAnnotations } from '@modelcontextprotocol/sdk/types.js';
+import type {
+  CallToolResult,
+  ServerNotification,
+  ServerRequest,
+  ToolAnnotations,
+} from '@modelcontextprotocol/sdk/types.js';
 import type { z } from 'zod';
 
 export type ToolContext = RequestHandlerExtra<ServerRequest, ServerNotification>;
@@ -48,6 +53,8 @@ export function progressReporter(ctx: ToolContext, total: number): () => void {
   let progress = 0;
   return () => {
     progress++;
-    ctx.sendNotification({ method: 'notifications/progress', params: { progressToken, progress, total } }).catch(() => {});
+    ctx
+      .sendNotification({ method: 'notifications/progress', params: { progressToken, progress, total } })
+      .catch(() => {});
   };
 }

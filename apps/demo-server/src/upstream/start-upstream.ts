@@ -21,6 +21,8 @@ function listening(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
     child.once('message', (message: { port: number }) => resolve(message.port));
     child.once('error', reject);
-    child.once('exit', (code, signal) => reject(new Error(`the upstream API ended before it listened (${signal ?? `exit code ${code}`})`)));
+    child.once('exit', (code, signal) =>
+      reject(new Error(`the upstream API ended before it listened (${signal ?? `exit code ${code}`})`)),
+    );
   });
 }

@@ -29,14 +29,16 @@ export function createUpstreamApi(): Server {
   app.use((request, response, next) => {
     requests++;
     if (behaviour.mode === 'dead') return void request.socket.resetAndDestroy();
-    if (behaviour.mode === 'failing') return void response.status(500).json({ error: 'the upstream API was told to fail' });
+    if (behaviour.mode === 'failing')
+      return void response.status(500).json({ error: 'the upstream API was told to fail' });
     if (behaviour.mode === 'slow') return void setTimeout(next, behaviour.delayMs);
     next();
   });
 
   app.get('/users/:id', (request, response) => {
     const number = /^u([1-9]\d{0,3})$/.exec(request.params.id)?.[1];
-    if (number === undefined || Number(number) > 5_000) return void response.status(404).json({ error: 'no such user' });
+    if (number === undefined || Number(number) > 5_000)
+      return void response.status(404).json({ error: 'no such user' });
     response.json({
       id: request.params.id,
       timezone: ['Europe/Oslo', 'Asia/Tokyo', 'America/Lima', 'Africa/Accra'][Number(number) % 4],
@@ -45,11 +47,19 @@ export function createUpstreamApi(): Server {
     });
   });
   app.get('/documents/:id', (request, response) => {
-    if (!/^d[1-9]\d{0,4}$/.test(request.params.id)) return void response.status(404).json({ error: 'no such document' });
-    response.json({ id: request.params.id, title: `Document ${request.params.id.slice(1)}`, words: 100 + (Number(request.params.id.slice(1)) % 900) });
+    if (!/^d[1-9]\d{0,4}$/.test(request.params.id))
+      return void response.status(404).json({ error: 'no such document' });
+    response.json({
+      id: request.params.id,
+      title: `Document ${request.params.id.slice(1)}`,
+      words: 100 + (Number(request.params.id.slice(1)) % 900),
+    });
   });
   app.get('/status', (_request, response) => void response.json({ status: 'ok' }));
-  app.get('/exchange-rates', (_request, response) => void response.json({ base: 'EUR', rates: { NOK: 11.7, JPY: 171.3, PEN: 4.1, GHS: 12.9 } }));
+  app.get(
+    '/exchange-rates',
+    (_request, response) => void response.json({ base: 'EUR', rates: { NOK: 11.7, JPY: 171.3, PEN: 4.1, GHS: 12.9 } }),
+  );
   app.use((_request, response) => void response.status(404).json({ error: 'no such endpoint' }));
   return createServer(app);
 }
