@@ -218,9 +218,9 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     return this.#inFlight === 0 && this.#room.size === 0;
   }
 
-  /** Takes a permit that is free and returns when that was; undefined if none is. Nobody overtakes those who wait. */
+  /** Takes a permit that is free and returns when that was; undefined if none is. While anybody waits none is free, so nobody is overtaken. */
   #tryEnter(options: AcquireOptions | undefined): number | undefined {
-    if (this.#inFlight >= this.#limit || this.#room.size > 0 || this.#closed) return undefined;
+    if (this.#inFlight >= this.#limit || this.#closed) return undefined;
     // Not refused by the estimate while a permit is free: then nothing would run, and the estimate never improve.
     if (options?.deadlineMs !== undefined && !(options.deadlineMs > 0)) return undefined;
     this.#inFlight++;

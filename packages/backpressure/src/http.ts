@@ -82,10 +82,6 @@ export function withAdmission(
   };
 
   const serve = (request: IncomingMessage, response: ServerResponse, permit: AdmissionPermit): void => {
-    if (response.destroyed || response.closed) {
-      permit.release();
-      return;
-    }
     // 'close' comes after the last byte was handed over, and also when the client has gone before that.
     response.once('close', () => permit.release());
     handler(request, response);

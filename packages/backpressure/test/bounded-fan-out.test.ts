@@ -67,6 +67,27 @@ describe('mapLimit', () => {
     expect(signals.every((signal) => signal.aborted && signal.reason === failure)).toBe(true);
   });
 
+  test('an item that comes after the failure is not begun', async () => {
+    let deliver = (): void => {};
+    const started: number[] = [];
+    async function* items() {
+      yield 0;
+      await new Promise<void>((resolve) => {
+        deliver = resolve;
+      });
+      yield 1;
+    }
+    const run = mapLimit(items(), 2, async (n) => {
+      started.push(n);
+      await tick();
+      throw new Error('first');
+    });
+    await expect(run).rejects.toThrow('first');
+    deliver();
+    await tick();
+    expect(started).toEqual([0]);
+  });
+
   test('a synchronous throw and a failing iterator reject too', async () => {
     await expect(
       mapLimit([1, 2], 1, () => {

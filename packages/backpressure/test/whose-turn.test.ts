@@ -82,6 +82,18 @@ describe('callers', () => {
     expect(served.filter((name) => !name.includes(':'))).toEqual(['a0', 'b0', 'a1', 'b1']);
   });
 
+  test('one who leaves when it is its turn does not hold up the others', async () => {
+    const { permit, served, ask, limiter } = setUp();
+    const controller = new AbortController();
+    void ask('a', { key: 'a', signal: controller.signal });
+    void ask('b', { key: 'b' });
+    void ask('c', { key: 'c' });
+    controller.abort({ reason: 'gone' });
+    permit?.release();
+    await limiter.onIdle();
+    expect(served.sort()).toEqual(['a: gone', 'b', 'c']);
+  });
+
   test('are forgotten when none of their calls waits', async () => {
     const { permit, ask, limiter, served } = setUp();
     for (let n = 0; n < 100; n++) void ask(`${n}`, { key: `caller-${n % 10}` });
