@@ -1,5 +1,5 @@
 import { type PostgresService, startPostgres } from '@x/local-services';
-import { PostgresPool, type PostgresPoolOptions } from '@x/pools/postgres';
+import { type PoolQueryOptions, PostgresPool, type PostgresPoolOptions } from '@x/pools/postgres';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 
@@ -199,6 +199,25 @@ describe('connections', () => {
     await expect.poll(backends).toHaveLength(1);
   });
 
+  it('are replaced after maxLifetimeMs, not all at once, and there are never fewer than minSize', async () => {
+    let random = 0;
+    const pool = open({ minSize: 3, maxSize: 4, maxLifetimeMs: 300, random: () => (random = (random + 0.4) % 1) });
+    await pool.start();
+    const before = new Set((await backends()).map(({ pid }) => pid));
+    const sizes = new Set<number>();
+    await expect
+      .poll(
+        () => {
+          sizes.add(pool.stats().size);
+          return pool.stats().destroyed.lifetime ?? 0;
+        },
+        { interval: 2 },
+      )
+      .toBeGreaterThanOrEqual(3);
+    expect(Math.min(...sizes)).toBe(3);
+    expect((await backends()).filter(({ pid }) => before.has(pid))).toEqual([]);
+  });
+
   it('killed while idle are replaced in the background, and nobody notices', async () => {
     const pool = open({ minSize: 3 });
     await pool.start();
@@ -229,6 +248,23 @@ describe('connections', () => {
     await terminateAll();
     await query;
     expect(await pool.fetchOne('select 1 as one')).toEqual({ one: 1 });
+  });
+});
+
+describe('a query that is declared idempotent', () => {
+  it('is run once more when its connection is lost, and any other is not', async () => {
+    const pool = open();
+    await pool.query('create table runs (id int generated always as identity)');
+    const slow = "with run as (insert into runs default values) select pg_sleep(0.3), 'done' as outcome";
+    const query = pool.fetchOne(slow, [], { idempotent: true } as PoolQueryOptions);
+    await expect.poll(running).toHaveLength(1);
+    await terminateAll();
+    expect(await query).toMatchObject({ outcome: 'done' });
+    const other = expect(pool.query(slow)).rejects.toMatchObject({ code: '57P01' });
+    await expect.poll(running).toHaveLength(1);
+    await terminateAll();
+    await other;
+    expect(await pool.fetchOne('select count(*)::int as n from runs')).toEqual({ n: 1 });
   });
 });
 

@@ -21,6 +21,8 @@ export class PgConnection {
   uses = 0;
   lastUsedAt = 0;
   takenAt = 0;
+  /** When it is to be replaced, however well it works. */
+  expiresAt: number = Number.POSITIVE_INFINITY;
   /** Told once, when the connection breaks. */
   onBroken: (() => void) | undefined;
   readonly #settings: ConnectionSettings;

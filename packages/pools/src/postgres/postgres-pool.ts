@@ -4,10 +4,11 @@ import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs, numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
+import { endsConnection } from './connect-error.ts';
 import type { InsertManyOptions, InsertRow, TableName } from './insert-many.ts';
 import { type ConnectionSettings, PgConnection } from './pg-connection.ts';
 import { type Lender, PooledConnection, queryConfig } from './pooled-connection.ts';
-import { type QueryOptions, type Row, SqlRunner } from './sql-runner.ts';
+import { type PoolQueryOptions, type QueryOptions, type Row, SqlRunner } from './sql-runner.ts';
 import { backOff, mayRetry, type TransactionOptions } from './transaction.ts';
 import { untilAborted } from './until-aborted.ts';
 
@@ -26,6 +27,11 @@ export interface PostgresPoolOptions {
   maxUses?: number | undefined;
   /** A connection above `minSize` is closed after so long without work. Milliseconds, default 300,000. */
   maxIdleMs?: number | undefined;
+  /**
+   * A connection is replaced when it is so old, less a random tenth so that not all of them are at once; the new one is
+   * opened before the old one is closed. Milliseconds, default Infinity: never.
+   */
+  maxLifetimeMs?: number | undefined;
   /** A connection that was idle for longer is tried before it is lent. Milliseconds, default 30,000; Infinity for never. */
   validateAfterIdleMs?: number | undefined;
   /** How long a caller waits for a connection. Milliseconds, default 10,000. */
@@ -81,6 +87,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
   readonly #maxSize: number;
   readonly #maxUses: number;
   readonly #maxIdleMs: number;
+  readonly #maxLifetimeMs: number;
   readonly #validateAfterIdleMs: number;
   readonly #acquireTimeoutMs: number;
   readonly #maxWaiting: number;
@@ -127,6 +134,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     }
     this.#maxUses = number('maxUses', 50_000, { ...count, infinity: true });
     this.#maxIdleMs = number('maxIdleMs', 300_000, { min: 1, infinity: true });
+    this.#maxLifetimeMs = number('maxLifetimeMs', Number.POSITIVE_INFINITY, { min: 1, infinity: true });
     this.#validateAfterIdleMs = number('validateAfterIdleMs', 30_000, { min: 0, infinity: true });
     this.#acquireTimeoutMs = number('acquireTimeoutMs', 10_000, { min: 1, infinity: true });
     this.#maxWaiting = number('maxWaiting', 10_000, { min: 0, integer: true, infinity: true });
@@ -171,23 +179,16 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
   override async query<R extends Row = Row>(
     sql: string,
     params: readonly unknown[] = [],
-    options: QueryOptions = {},
+    options: PoolQueryOptions = {},
   ): Promise<pg.QueryResult<R>> {
     const { signal, timeoutMs } = options;
     signal?.throwIfAborted();
     const deadline = timeoutMs === undefined ? undefined : this.#clock.now() + checkedTimeout(timeoutMs);
-    const connection = this.#takeIdle() ?? (await this.#acquire(signal, timeoutMs));
-    this.#queries++;
     try {
-      const left = deadline === undefined ? this.#lender.commandTimeoutMs : Math.max(1, deadline - this.#clock.now());
-      return await connection.run<R>(queryConfig(sql, params, options), left, signal);
+      return await this.#queryOnce<R>(sql, params, options, deadline);
     } catch (error) {
-      this.#lender.queryFailed(error, signal);
-      // The stack of an error from a socket ends in the event loop; the caller wants to see the caller.
-      if (error instanceof Error && error !== signal?.reason) Error.captureStackTrace(error, this.query);
-      throw error;
-    } finally {
-      this.#release(connection, this.#reset === 'always');
+      if (options.idempotent !== true || !isLoss(error)) throw error;
+      return this.#queryOnce<R>(sql, params, options, deadline);
     }
   }
 
@@ -292,6 +293,35 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
       }
       throw error;
     }
+  }
+
+  async #queryOnce<R extends Row>(
+    sql: string,
+    params: readonly unknown[],
+    options: QueryOptions,
+    deadline: number | undefined,
+  ): Promise<pg.QueryResult<R>> {
+    const { signal } = options;
+    const connection = this.#takeIdle() ?? (await this.#acquire(signal, this.#left(deadline)));
+    this.#queries++;
+    try {
+      return await connection.run<R>(
+        queryConfig(sql, params, options),
+        this.#left(deadline) ?? this.#lender.commandTimeoutMs,
+        signal,
+      );
+    } catch (error) {
+      this.#lender.queryFailed(error, signal);
+      // The stack of an error from a socket ends in the event loop; the caller wants to see the caller.
+      if (error instanceof Error && error !== signal?.reason) Error.captureStackTrace(error, this.query);
+      throw error;
+    } finally {
+      this.#release(connection, this.#reset === 'always');
+    }
+  }
+
+  #left(deadline: number | undefined): number | undefined {
+    return deadline === undefined ? undefined : Math.max(1, deadline - this.#clock.now());
   }
 
   async #lend<T>(
@@ -448,6 +478,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     this.#all.add(connection);
     connection.onBroken = () => this.#lost(connection);
     connection.lastUsedAt = this.#clock.now();
+    connection.expiresAt = connection.lastUsedAt + this.#maxLifetimeMs * (1 - this.#random() / 10);
     if (connection.broken !== undefined) {
       this.#remove(connection, 'broken');
       return;
@@ -458,10 +489,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
 
   /** An idle connection broke; one that is lent out is seen to when it comes back. */
   #lost(connection: PgConnection): void {
-    const index = this.#idle.indexOf(connection);
-    if (index < 0) return;
-    this.#idle.splice(index, 1);
-    this.#remove(connection, 'broken');
+    this.#removeIdle(connection, 'broken');
   }
 
   #release(connection: PgConnection, reset: boolean): void {
@@ -483,17 +511,19 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
   }
 
   #giveBack(connection: PgConnection): void {
-    const end =
-      connection.broken !== undefined
-        ? 'broken'
-        : this.#closed !== undefined
-          ? 'closed'
-          : connection.uses >= this.#maxUses
-            ? 'maxUses'
-            : undefined;
     connection.lastUsedAt = this.#clock.now();
+    const end = this.#endOf(connection);
     if (end === undefined) this.#hand(connection);
     else this.#remove(connection, end);
+  }
+
+  /** Why a connection that comes back is not lent again, if it is not. */
+  #endOf(connection: PgConnection): string | undefined {
+    if (connection.broken !== undefined) return 'broken';
+    if (this.#closed !== undefined) return 'closed';
+    if (connection.uses >= this.#maxUses) return 'maxUses';
+    // While somebody waits, an old connection is better than none; the sweep sees to it when it rests.
+    return connection.expiresAt === 0 ? 'lifetime' : undefined;
   }
 
   #remove(connection: PgConnection, reason: string): void {
@@ -503,7 +533,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     if (this.#all.size === 0) this.#onDrained?.();
     if (this.#closed !== undefined) return;
     this.#open(this.#waiting.size - this.#connecting);
-    if (reason === 'maxUses') this.#refill();
+    if (reason === 'maxUses' || reason === 'lifetime') this.#refill();
     else this.#refillLater();
   }
 
@@ -527,26 +557,68 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
   }
 
   #sweepLater(): void {
-    if (this.#sweepTimer !== undefined || this.#all.size <= this.#minSize || this.#maxIdleMs > longestTimerMs) return;
-    const oldest = this.#idle[0];
-    if (oldest === undefined) return;
-    const ms = Math.max(1, oldest.lastUsedAt + this.#maxIdleMs - this.#clock.now());
-    this.#sweepTimer = this.#clock.setTimeout(() => {
-      this.#sweepTimer = undefined;
-      this.#sweep();
-    }, ms);
+    if (this.#sweepTimer !== undefined || this.#closed !== undefined) return;
+    const mayShrink = this.#all.size > this.#minSize;
+    if (!mayShrink && this.#maxLifetimeMs === Number.POSITIVE_INFINITY) return;
+    let due = Number.POSITIVE_INFINITY;
+    for (const { lastUsedAt, expiresAt } of this.#idle) {
+      due = Math.min(due, expiresAt, mayShrink ? lastUsedAt + this.#maxIdleMs : due);
+    }
+    const ms = due - this.#clock.now();
+    if (ms > longestTimerMs) return;
+    this.#sweepTimer = this.#clock.setTimeout(
+      () => {
+        this.#sweepTimer = undefined;
+        this.#sweep();
+      },
+      Math.max(1, ms),
+    );
     unref(this.#sweepTimer);
   }
 
   #sweep(): void {
-    const before = this.#clock.now() - this.#maxIdleMs;
-    while (this.#all.size > this.#minSize) {
-      const oldest = this.#idle[0];
-      if (oldest === undefined || oldest.lastUsedAt > before) break;
-      this.#idle.shift();
-      this.#remove(oldest, 'idle');
+    const now = this.#clock.now();
+    for (const connection of [...this.#idle]) {
+      const needed = this.#all.size <= this.#minSize;
+      if (connection.expiresAt <= now) this.#retire(connection, needed);
+      else if (!needed && connection.lastUsedAt <= now - this.#maxIdleMs) this.#removeIdle(connection, 'idle');
     }
     this.#sweepLater();
+  }
+
+  /** Puts a new connection in the place of one that is too old, and only then closes that. */
+  #retire(connection: PgConnection, needed: boolean): void {
+    if (!needed || this.#all.size >= this.#maxSize) {
+      this.#removeIdle(connection, 'lifetime');
+      return;
+    }
+    if (this.#all.size + this.#connecting >= this.#maxSize) {
+      // Another one is being replaced: one after the other.
+      connection.expiresAt = this.#clock.now() + retireAgainMs;
+      return;
+    }
+    // It works still: when the server cannot be reached, it is tried again later.
+    connection.expiresAt = this.#clock.now() + this.#settings.connectTimeoutMs;
+    this.#connect().then(
+      (replacement) => {
+        if (this.#closed !== undefined) {
+          void replacement.end();
+          return;
+        }
+        this.#admit(replacement);
+        this.#removeIdle(connection, 'lifetime');
+        // Lent out meanwhile: it goes when it comes back.
+        connection.expiresAt = 0;
+      },
+      () => {},
+    );
+  }
+
+  #removeIdle(connection: PgConnection, reason: string): void {
+    const index = this.#idle.indexOf(connection);
+    if (index < 0) return;
+    this.#idle.splice(index, 1);
+    this.#remove(connection, reason);
   }
 
   async #close(timeoutMs: number): Promise<void> {
@@ -592,6 +664,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
 /** How long ROLLBACK and the like may take before the connection is given up. */
 const cleaningTimeoutMs = 5_000;
 const validationTimeoutMs = 1_000;
+const retireAgainMs = 50;
 
 /** DISCARD ALL, but prepared statements stay: the client remembers which ones it has made. */
 const resetSession =
@@ -599,6 +672,11 @@ const resetSession =
 
 function checkedTimeout(timeoutMs: number): number {
   return numberOption('PostgresPool.query', 'timeoutMs', timeoutMs, timeoutMs, { min: 0, infinity: true });
+}
+
+/** The connection went away, whatever had become of the query. */
+function isLoss(error: unknown): boolean {
+  return endsConnection(error) || (error as { code?: unknown } | undefined)?.code === 'ERR_CONNECTION_LOST';
 }
 
 function unref(timer: unknown): void {

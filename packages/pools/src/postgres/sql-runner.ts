@@ -12,6 +12,14 @@ export interface QueryOptions {
   name?: string | undefined;
 }
 
+export interface PoolQueryOptions extends QueryOptions {
+  /**
+   * The query may be run twice: when its connection is lost, it is run once more on another. Default false, since nobody
+   * knows whether the server had done it.
+   */
+  idempotent?: boolean | undefined;
+}
+
 /** The ways to run SQL, the same on a pool, a connection and a transaction. */
 export abstract class SqlRunner {
   abstract query<R extends Row = Row>(

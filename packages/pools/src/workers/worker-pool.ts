@@ -64,8 +64,27 @@ interface Job {
   readonly reject: (error: unknown) => void;
   readonly timer: unknown;
   readonly removeAbort: (() => void) | undefined;
-  readonly controller: AbortController;
+  readonly stop: StopSignal;
   started: boolean;
+}
+
+/** All that piscina asks of a signal. An AbortController for each task would cost a third of a round trip. */
+class StopSignal {
+  aborted = false;
+  #listener: (() => void) | undefined;
+
+  addEventListener(_name: 'abort', listener: () => void): void {
+    this.#listener = listener;
+  }
+
+  removeEventListener(): void {
+    this.#listener = undefined;
+  }
+
+  abort(): void {
+    this.aborted = true;
+    this.#listener?.();
+  }
 }
 
 /** CPU work in threads: bounded, and stopped for good when its caller has given up. */
@@ -154,7 +173,7 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
                 this.#stop(job, new PoolError('ERR_TIMEOUT', text));
               }, timeoutMs),
         removeAbort: signal === undefined ? undefined : onAbort(signal, () => this.#stop(job, signal.reason)),
-        controller: new AbortController(),
+        stop: new StopSignal(),
         started: false,
       };
       this.#waiting.add(job);
@@ -213,8 +232,9 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   }
 
   #start(job: Job): void {
-    const { input, name, transfer, controller } = job;
-    this.#piscina.run(input, { name, signal: controller.signal, transferList: [...transfer] }).then(
+    const { input, name, transfer, stop } = job;
+    const options = { name, signal: stop };
+    this.#piscina.run(input, transfer.length === 0 ? options : { ...options, transferList: [...transfer] }).then(
       (value) => {
         if (!this.#finish(job)) return;
         this.#completed++;
@@ -232,7 +252,7 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     if (!this.#finish(job)) return;
     job.reject(reason);
     const before = this.#destroyed;
-    if (job.started) job.controller.abort(reason);
+    if (job.started) job.stop.abort();
     if (this.#destroyed > before) this.#replaced++;
   }
 
@@ -242,10 +262,12 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     this.#clock.clearTimeout(job.timer);
     job.removeAbort?.();
     // After the caller has been told, and after piscina has put a new thread in the place of a stopped one.
-    queueMicrotask(() => {
-      this.#pump();
-      if (this.#running.size === 0) this.#onIdle?.();
-    });
+    if (this.#waiting.size > 0 || this.#onIdle !== undefined) {
+      queueMicrotask(() => {
+        this.#pump();
+        if (this.#running.size === 0) this.#onIdle?.();
+      });
+    }
     return true;
   }
 
@@ -258,7 +280,7 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
       job.reject(
         new PoolError('ERR_WORKER_LOST', `WorkerPool ${this.name}: no worker could be started`, { cause: error }),
       );
-      job.controller.abort();
+      job.stop.abort();
     }
   }
 
