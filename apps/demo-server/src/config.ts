@@ -33,147 +33,148 @@ export interface Config {
 const LOOPBACK = new Set(['127.0.0.1', 'localhost', '::1', '[::1]']);
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
+/** The settings, with their help. */
+export function createCommand(): Command {
+  return new Command('demo-server')
+    .description('The reference MCP server of @x: every pattern over real PostgreSQL and Redis.')
+    .addOption(new Option('--stdio', 'speak MCP over stdin and stdout instead of HTTP').default(false))
+    .addOption(setting('--host <address>', 'HOST', 'address to listen on', '127.0.0.1'))
+    .addOption(setting('--port <number>', 'PORT', 'port to listen on; 0 chooses a free one', 0, integer(0, 65_535)))
+    .addOption(
+      setting(
+        '--token <secret>',
+        'MCP_TOKEN',
+        'bearer token that callers must send; 16 to 4096 characters (process lists show flags, not variables)',
+      ),
+    )
+    .addOption(new Option('--insecure', 'allow a host that is not loopback without a token').default(false))
+    .addOption(
+      setting(
+        '--allowed-hosts <names>',
+        'ALLOWED_HOSTS',
+        'host names, comma-separated, accepted in the Host header beside loopback names and --host',
+        [],
+        list,
+      ),
+    )
+    .addOption(
+      setting(
+        '--allowed-origins <origins>',
+        'ALLOWED_ORIGINS',
+        'origins, comma-separated, accepted in the Origin header beside loopback ones',
+        [],
+        origins,
+      ),
+    )
+    .addOption(setting('--database-url <url>', 'DATABASE_URL', 'PostgreSQL to use; without it one is started'))
+    .addOption(setting('--redis-url <url>', 'REDIS_URL', 'Redis to use; without it one is started'))
+    .addOption(setting('--upstream-url <url>', 'UPSTREAM_URL', 'upstream HTTP API to use; without it one is started'))
+    .addOption(
+      setting(
+        '--fetch-origins <origins>',
+        'FETCH_ORIGINS',
+        'exact origins, comma-separated, that fetch_with_limit may reach beside the upstream API',
+        [],
+        origins,
+      ),
+    )
+    .addOption(setting('--pool-min <n>', 'POOL_MIN', 'PostgreSQL connections kept open', 10, integer(0, 1_000)))
+    .addOption(setting('--pool-max <n>', 'POOL_MAX', 'PostgreSQL connections at most', 20, integer(1, 1_000)))
+    .addOption(setting('--max-concurrency <n>', 'MAX_CONCURRENCY', 'calls worked on at once', 64, integer(1, 100_000)))
+    .addOption(
+      setting(
+        '--max-queue <n>',
+        'MAX_QUEUE',
+        'calls that may wait; over HTTP more are answered 503',
+        256,
+        integer(0, 1_000_000),
+      ),
+    )
+    .addOption(setting('--queue-timeout <ms>', 'QUEUE_TIMEOUT', 'how long a call may wait', 2_000, integer(1, 600_000)))
+    .addOption(
+      setting('--rate-limit <n>', 'RATE_LIMIT', 'tool calls a second for each caller', 1_000, integer(1, 1_000_000)),
+    )
+    .addOption(
+      setting('--tool-timeout <ms>', 'TOOL_TIMEOUT', 'how long one tool call may run', 30_000, integer(1, 600_000)),
+    )
+    .addOption(
+      setting(
+        '--breaker-threshold <n>',
+        'BREAKER_THRESHOLD',
+        'failures in a row that open the circuit to a dependency',
+        5,
+        integer(1, 10_000),
+      ),
+    )
+    .addOption(
+      setting(
+        '--breaker-recovery <ms>',
+        'BREAKER_RECOVERY',
+        'how long an open circuit waits before it probes',
+        5_000,
+        integer(1, 3_600_000),
+      ),
+    )
+    .addOption(
+      setting('--cache-entries <n>', 'CACHE_ENTRIES', 'results kept in memory', 10_000, integer(1, 10_000_000)),
+    )
+    .addOption(
+      setting(
+        '--org-cache-ttl <ms>',
+        'ORG_CACHE_TTL',
+        'how long get_org_structure is cached',
+        600_000,
+        integer(1, 86_400_000),
+      ),
+    )
+    .addOption(setting('--worker-threads <n>', 'WORKER_THREADS', 'threads for CPU work', 2, integer(1, 256)))
+    .addOption(
+      setting(
+        '--max-body <bytes>',
+        'MAX_BODY',
+        'largest request body accepted',
+        4_194_304,
+        integer(1_024, 268_435_456),
+      ),
+    )
+    .addOption(
+      setting(
+        '--shutdown-timeout <ms>',
+        'SHUTDOWN_TIMEOUT',
+        'how long running calls may take to end after SIGTERM',
+        10_000,
+        integer(0, 600_000),
+      ),
+    )
+    .addOption(
+      setting('--log-level <level>', 'LOG_LEVEL', 'least level that is logged, to stderr', 'info').choices(LOG_LEVELS),
+    )
+    .addHelpText(
+      'after',
+      '\nEach setting can also be given in the environment variable named beside it; a flag wins.\nData goes to the schema "mcp_demo" of the database.',
+    )
+    .allowExcessArguments(false)
+    .showHelpAfterError('(run with --help for all settings)');
+}
+
 /**
  * Reads flags and environment (a flag wins).
  * Prints help or what is wrong and exits, with code 0 for `--help` and 1 for a wrong value; given `print`, throws instead of exiting.
  */
 export function readConfig(argv: readonly string[], options: { print?: (text: string) => void } = {}): Config {
-  const command = new Command('demo-server')
-    .description('The reference MCP server of @x: every pattern over real PostgreSQL and Redis.')
-    .addOption(option('--stdio', 'speak MCP over stdin and stdout instead of HTTP').default(false))
-    .addOption(option('--host <address>', 'address to listen on', 'HOST').default('127.0.0.1'))
-    .addOption(
-      option('--port <number>', 'port to listen on; 0 chooses a free one', 'PORT')
-        .argParser(integer(0, 65_535))
-        .default(0),
-    )
-    .addOption(
-      option(
-        '--token <secret>',
-        'bearer token that callers must send (better given as MCP_TOKEN: flags can be seen in process lists)',
-        'MCP_TOKEN',
-      ),
-    )
-    .addOption(option('--insecure', 'allow a host that is not loopback without a token').default(false))
-    .addOption(
-      option(
-        '--allowed-hosts <names>',
-        'host names, comma-separated, accepted in the Host header beside loopback names and --host',
-        'ALLOWED_HOSTS',
-      )
-        .argParser(list)
-        .default([]),
-    )
-    .addOption(
-      option(
-        '--allowed-origins <origins>',
-        'origins, comma-separated, accepted in the Origin header beside loopback ones',
-        'ALLOWED_ORIGINS',
-      )
-        .argParser(origins)
-        .default([]),
-    )
-    .addOption(option('--database-url <url>', 'PostgreSQL to use; without it one is started', 'DATABASE_URL'))
-    .addOption(option('--redis-url <url>', 'Redis to use; without it one is started', 'REDIS_URL'))
-    .addOption(option('--upstream-url <url>', 'upstream HTTP API to use; without it one is started', 'UPSTREAM_URL'))
-    .addOption(
-      option(
-        '--fetch-origins <origins>',
-        'exact origins, comma-separated, that fetch_with_limit may reach beside the upstream API',
-        'FETCH_ORIGINS',
-      )
-        .argParser(origins)
-        .default([]),
-    )
-    .addOption(
-      option('--pool-min <n>', 'PostgreSQL connections kept open', 'POOL_MIN').argParser(integer(0, 1_000)).default(10),
-    )
-    .addOption(
-      option('--pool-max <n>', 'PostgreSQL connections at most', 'POOL_MAX').argParser(integer(1, 1_000)).default(20),
-    )
-    .addOption(
-      option('--max-concurrency <n>', 'HTTP requests worked on at once', 'MAX_CONCURRENCY')
-        .argParser(integer(1, 100_000))
-        .default(64),
-    )
-    .addOption(
-      option('--max-queue <n>', 'HTTP requests that may wait; more are answered 503', 'MAX_QUEUE')
-        .argParser(integer(0, 1_000_000))
-        .default(256),
-    )
-    .addOption(
-      option('--queue-timeout <ms>', 'how long an HTTP request may wait', 'QUEUE_TIMEOUT')
-        .argParser(integer(1, 600_000))
-        .default(2_000),
-    )
-    .addOption(
-      option('--rate-limit <n>', 'tool calls a second for each caller', 'RATE_LIMIT')
-        .argParser(integer(1, 1_000_000))
-        .default(1_000),
-    )
-    .addOption(
-      option('--tool-timeout <ms>', 'how long one tool call may run', 'TOOL_TIMEOUT')
-        .argParser(integer(1, 600_000))
-        .default(30_000),
-    )
-    .addOption(
-      option('--breaker-threshold <n>', 'failures in a row that open the circuit to a dependency', 'BREAKER_THRESHOLD')
-        .argParser(integer(1, 10_000))
-        .default(5),
-    )
-    .addOption(
-      option('--breaker-recovery <ms>', 'how long an open circuit waits before it probes', 'BREAKER_RECOVERY')
-        .argParser(integer(1, 3_600_000))
-        .default(5_000),
-    )
-    .addOption(
-      option('--cache-entries <n>', 'results kept in memory', 'CACHE_ENTRIES')
-        .argParser(integer(1, 10_000_000))
-        .default(10_000),
-    )
-    .addOption(
-      option('--org-cache-ttl <ms>', 'how long get_org_structure is cached', 'ORG_CACHE_TTL')
-        .argParser(integer(1, 86_400_000))
-        .default(600_000),
-    )
-    .addOption(
-      option('--worker-threads <n>', 'threads for CPU work', 'WORKER_THREADS').argParser(integer(1, 256)).default(2),
-    )
-    .addOption(
-      option('--max-body <bytes>', 'largest request body accepted', 'MAX_BODY')
-        .argParser(integer(1_024, 268_435_456))
-        .default(4_194_304),
-    )
-    .addOption(
-      option('--shutdown-timeout <ms>', 'how long running calls may take to end after SIGTERM', 'SHUTDOWN_TIMEOUT')
-        .argParser(integer(0, 600_000))
-        .default(10_000),
-    )
-    .addOption(
-      option('--log-level <level>', 'least level that is logged, to stderr', 'LOG_LEVEL')
-        .choices(LOG_LEVELS)
-        .default('info'),
-    )
-    .addHelpText(
-      'after',
-      '\nEach setting can also be given in the environment variable named beside it; a flag wins. Data goes to PostgreSQL schema "mcp_demo".',
-    )
-    .allowExcessArguments(false)
-    .showHelpAfterError('(run with --help for all settings)');
+  const command = createCommand();
   if (options.print) command.exitOverride().configureOutput({ writeErr: options.print, writeOut: options.print });
-
   const config = command.parse(argv, { from: 'user' }).opts<Config>();
+
   // Not checked while parsing: commander repeats a refused value in its message, and these may have passwords in them.
-  if (config.token === '') config.token = undefined;
+  config.token ||= undefined;
   if (config.token !== undefined && !/^[\x21-\x7e]{16,4096}$/.test(config.token)) {
     command.error('error: --token (MCP_TOKEN) must be 16 to 4096 visible ASCII characters');
   }
-  config.databaseUrl = optionalUrl(command, '--database-url (DATABASE_URL)', config.databaseUrl, [
-    'postgres:',
-    'postgresql:',
-  ]);
-  config.redisUrl = optionalUrl(command, '--redis-url (REDIS_URL)', config.redisUrl, ['redis:', 'rediss:']);
-  config.upstreamUrl = optionalUrl(command, '--upstream-url (UPSTREAM_URL)', config.upstreamUrl, ['http:', 'https:']);
+  config.databaseUrl = checkUrl(command, 'DATABASE_URL', config.databaseUrl, ['postgres:', 'postgresql:']);
+  config.redisUrl = checkUrl(command, 'REDIS_URL', config.redisUrl, ['redis:', 'rediss:']);
+  config.upstreamUrl = checkUrl(command, 'UPSTREAM_URL', config.upstreamUrl, ['http:', 'https:']);
+
   if (config.poolMin > config.poolMax) {
     command.error(`error: --pool-min must be at most --pool-max (${config.poolMax}), got ${config.poolMin}`);
   }
@@ -185,9 +186,16 @@ export function readConfig(argv: readonly string[], options: { print?: (text: st
   return config;
 }
 
-function option(flags: string, description: string, variable?: string): Option {
-  const made = new Option(flags, description);
-  return variable === undefined ? made : made.env(variable);
+function setting<T>(
+  flags: string,
+  variable: string,
+  description: string,
+  fallback?: T,
+  parse?: (value: string) => T,
+): Option {
+  const option = new Option(flags, description).env(variable);
+  if (fallback !== undefined) option.default(fallback);
+  return parse === undefined ? option : option.argParser(parse);
 }
 
 function integer(min: number, max: number): (value: string) => number {
@@ -223,16 +231,17 @@ function origins(value: string): string[] {
 }
 
 /** An empty variable counts as absent: that is what `DATABASE_URL= command` and compose files mean. */
-function optionalUrl(
+function checkUrl(
   command: Command,
-  name: string,
+  variable: string,
   value: string | undefined,
   protocols: string[],
 ): string | undefined {
   if (value === undefined || value === '') return undefined;
   if (!URL.canParse(value) || !protocols.includes(new URL(value).protocol)) {
+    const flag = `--${variable.toLowerCase().replace('_', '-')}`;
     command.error(
-      `error: ${name} must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+      `error: ${flag} (${variable}) must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
     );
   }
   return value;

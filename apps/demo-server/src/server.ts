@@ -155,6 +155,7 @@ async function closeDependencies(
     workers.close({ timeoutMs }),
     cache.close(),
     postgres.close({ timeoutMs }),
+    metrics.close(),
   ]);
   redis.disconnect();
 }
