@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { ConcurrencyLimiter } from '@x/backpressure';
 import { type AdmissionOptions, type RequestHandler, withAdmission } from '@x/backpressure/http';
 import { ManualClock } from '@x/testkit';
+import { Pool } from 'undici';
 import { afterEach, describe, expect, test } from 'vitest';
 
 const cleanups: (() => void)[] = [];
@@ -241,6 +242,20 @@ describe('the body of a refused request', () => {
     expect(connections.length).toBe(1);
   });
 
+  test('is thrown away for a client that keeps its one connection', async () => {
+    const { url, connections } = await full();
+    const client = new Pool(url, { connections: 1 });
+    cleanups.push(() => void client.destroy());
+    for (let n = 0; n < 5; n++) {
+      const { statusCode, body } = await client.request({ path: '/mcp', method: 'POST', body: 'x'.repeat(100_000) });
+      expect(statusCode).toBe(503);
+      expect(await body.json()).toMatchObject({ error: { data: { error: 'server_overloaded' } } });
+    }
+    const { statusCode } = await client.request({ path: '/healthz', method: 'GET' });
+    expect(statusCode).toBe(200);
+    expect(connections.length).toBe(1);
+  });
+
   test('is not read for ever: a large upload gets its answer, then the connection ends', async () => {
     const { port, connections } = await full();
     const upload = request({ port, host: '127.0.0.1', method: 'POST', headers: { 'Content-Length': 1e9 } });
@@ -263,7 +278,21 @@ describe('the body of a refused request', () => {
     expect(JSON.parse(body)).toMatchObject({ error: { code: 503 } });
     await until(() => upload.destroyed || upload.socket === null || upload.socket.destroyed);
     await until(() => connections[0]?.destroyed === true);
-    expect(connections[0]?.bytesRead).toBeLessThan(2e6);
+  });
+
+  test('is not read for ever: a client that does not listen is cut off', async () => {
+    const { port, connections } = await full();
+    const { socket } = await openRaw(port);
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    const chunk = Buffer.alloc(64 * 1024);
+    const feed = (): void => {
+      while (socket.write(chunk));
+    };
+    socket.on('drain', feed);
+    socket.write('POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000000\r\n\r\n');
+    feed();
+    await closed;
+    expect(connections[0]?.bytesRead).toBeLessThan(4e6);
   });
 
   test('that never comes does not keep the connection open', async () => {

@@ -25,8 +25,8 @@ export interface Outcome {
   limit: number;
 }
 
-export const workers = 10;
-export const deadlineMs = 100;
+const workers = 10;
+const deadlineMs = 100;
 /** Calls a second that the service can do at 10 ms each. */
 export const capacity = 1_000;
 
