@@ -73,8 +73,11 @@ export class CircuitBreaker {
   readonly #trialRule: TrialRule;
   readonly #openPeriod: OpenPeriod;
   readonly #options: CircuitBreakerOptions;
-  /** From when on a call is slow; `Infinity` when nobody asks, and then no clock is read at admission. */
   readonly #slowMs: number;
+  /** Whether calls are measured; if not, no clock is read at admission. */
+  readonly #measures: boolean;
+  /** Whether a closed circuit needs nothing but the outcome of a call. */
+  readonly #plain: boolean;
   readonly #readsClock: boolean;
   readonly #listeners = new Listeners<BreakerEvents>();
 
@@ -104,18 +107,48 @@ export class CircuitBreaker {
     this.#trialRule = createTrialRule(options);
     this.#options = options;
     this.#slowMs = options.slowCall?.ms ?? Number.POSITIVE_INFINITY;
+    this.#measures = options.slowCall !== undefined;
+    this.#plain = !this.#measures && options.classify === undefined;
     this.#readsClock = options.slowCall !== undefined || (options.window !== undefined && 'ms' in options.window);
     if (options.initialState !== undefined) this.#restore(checkSnapshot(options.initialState));
   }
 
   /** Runs `fn` unless the circuit is open; then rejects with a `CircuitOpenError` (`ERR_CIRCUIT_OPEN`). */
-  async run<T>(fn: (context: RunContext) => PromiseLike<T> | T, options?: BreakerRunOptions): Promise<T> {
-    const signal = options?.signal;
-    if (signal?.aborted) throw signal.reason;
-    const permit = this.#state === 'closed' ? undefined : this.#admit(options?.context);
-    if (permit === null) throw this.#refusal();
+  run<T>(fn: (context: RunContext) => PromiseLike<T> | T, options?: BreakerRunOptions): Promise<T> {
+    if (options === undefined && this.#state === 'closed' && this.#plain) return this.#runPlain(fn);
+    if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
+    let permit: BreakerPermit | undefined | null;
+    try {
+      permit = this.#state === 'closed' ? undefined : this.#admit(options?.context);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    return permit === null ? Promise.reject(this.#refusal()) : this.#runUnder(fn, options, permit);
+  }
+
+  // What most calls are: nothing to ask for, nothing to measure. An async function keeps all its variables for as long as
+  // it waits, so this one has few.
+  async #runPlain<T>(fn: (context: RunContext) => PromiseLike<T> | T): Promise<T> {
     const generation = this.#generation;
-    const startedAt = this.#slowMs === Number.POSITIVE_INFINITY ? 0 : this.#clock.now();
+    let value: T;
+    try {
+      value = await fn(new UnabortableContext());
+    } catch (error) {
+      this.#record(generation, 0, classifyThrown({ error }), error);
+      throw error;
+    }
+    this.#record(generation, 0, 'success', undefined);
+    return value;
+  }
+
+  async #runUnder<T>(
+    fn: (context: RunContext) => PromiseLike<T> | T,
+    options: BreakerRunOptions | undefined,
+    permit: BreakerPermit | undefined,
+  ): Promise<T> {
+    const signal = options?.signal;
+    const generation = this.#generation;
+    const startedAt = this.#measures ? this.#clock.now() : 0;
     let value: T;
     try {
       value = await (signal === undefined ? fn(new UnabortableContext()) : callUntilAborted(fn, signal));
@@ -123,11 +156,7 @@ export class CircuitBreaker {
       this.#conclude(permit, generation, startedAt, signal?.aborted === true, { error }, options);
       throw error;
     }
-    if (this.classify === undefined && options?.classify === undefined && permit === undefined) {
-      this.#record(generation, startedAt, 'success', undefined);
-    } else {
-      this.#conclude(permit, generation, startedAt, false, { value }, options);
-    }
+    this.#conclude(permit, generation, startedAt, false, { value }, options);
     return value;
   }
 
@@ -238,7 +267,7 @@ export class CircuitBreaker {
 
   #newPermit(leaseUntil: number): BreakerPermit {
     this.#settlePermit ??= (permit, verdict, error) => this.#settleProbe(permit, verdict, error);
-    const startedAt = this.#slowMs === Number.POSITIVE_INFINITY ? 0 : this.#clock.now();
+    const startedAt = this.#measures ? this.#clock.now() : 0;
     return new BreakerPermit(this.#generation, startedAt, leaseUntil, this.#settlePermit);
   }
 

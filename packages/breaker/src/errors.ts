@@ -11,29 +11,41 @@ export interface CircuitOpenErrorOptions {
 
 /** The call was refused: it never reached the dependency. */
 export class CircuitOpenError extends Error {
-  override readonly name = 'CircuitOpenError';
-  readonly code = 'ERR_CIRCUIT_OPEN';
+  readonly code: 'ERR_CIRCUIT_OPEN';
   readonly dependency: string | undefined;
   readonly retryAfterMs: number | undefined;
 
-  private constructor(options: CircuitOpenErrorOptions) {
-    const { dependency, retryAfterMs, cause } = options;
-    const when = retryAfterMs === undefined ? 'it is held open' : `retry in ${Math.ceil(retryAfterMs)} ms`;
-    super(`circuit ${dependency === undefined ? '' : `"${dependency}" `}is open: ${when}`);
-    if (cause !== undefined) Object.defineProperty(this, 'cause', { value: cause, configurable: true, writable: true });
+  static {
+    // Once for all, rather than a property of each: a refusal is to cost as little as can be.
+    this.prototype.name = 'CircuitOpenError';
+  }
+
+  private constructor({ dependency, retryAfterMs, cause }: CircuitOpenErrorOptions) {
+    const circuit = dependency === undefined ? 'circuit' : `circuit "${dependency}"`;
+    super(
+      `${circuit} is open: ${retryAfterMs === undefined ? 'it is held open' : `retry in ${Math.ceil(retryAfterMs)} ms`}`,
+      cause === undefined ? undefined : { cause },
+    );
+    this.code = 'ERR_CIRCUIT_OPEN';
     this.dependency = dependency;
     this.retryAfterMs = retryAfterMs;
   }
 
   static create(options: CircuitOpenErrorOptions): CircuitOpenError {
-    if (options.stackTrace) return new CircuitOpenError(options);
     const limit = Error.stackTraceLimit;
-    // Reflect.set, because the property cannot be written where the intrinsics are frozen: then the stack is captured after all.
-    Reflect.set(Error, 'stackTraceLimit', 0);
-    try {
-      return new CircuitOpenError(options);
-    } finally {
-      Reflect.set(Error, 'stackTraceLimit', limit);
-    }
+    if (options.stackTrace || limit === 0 || !setStackTraceLimit(0)) return new CircuitOpenError(options);
+    const error = new CircuitOpenError(options);
+    setStackTraceLimit(limit);
+    return error;
+  }
+}
+
+// The property cannot be written where the intrinsics are frozen; the stack is captured then after all.
+function setStackTraceLimit(limit: number): boolean {
+  try {
+    Error.stackTraceLimit = limit;
+    return true;
+  } catch {
+    return false;
   }
 }
