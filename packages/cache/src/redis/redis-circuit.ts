@@ -22,6 +22,9 @@ export class RedisCircuit {
   readonly #options: RedisCircuitOptions;
   #closed = true;
   #timer: unknown;
+  /** Oldest first. */
+  readonly #pending = new Set<PendingCommand>();
+  #watch: unknown;
 
   constructor(options: RedisCircuitOptions) {
     this.#options = options;
@@ -32,14 +35,26 @@ export class RedisCircuit {
     return this.#closed;
   }
 
-  /** Runs one command under the time-out; a failure opens the circuit. */
-  async guard<T>(command: () => Promise<T>): Promise<T> {
-    try {
-      return await this.#inTime(command());
-    } catch (error) {
-      if (!isWrongType(error)) this.trip();
-      throw error;
-    }
+  /** Runs one command under the time-out; a failure opens the circuit. A key that holds something that is not ours is a miss. */
+  guard(command: () => Promise<unknown>): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const answered = command();
+      const pending: PendingCommand = { since: this.#options.clock.now(), reject };
+      this.#pending.add(pending);
+      if (this.#watch === undefined) this.#watchFor(this.#options.commandTimeoutMs);
+      answered.then(
+        (answer) => {
+          this.#pending.delete(pending);
+          resolve(answer);
+        },
+        (error: unknown) => {
+          this.#pending.delete(pending);
+          if (isWrongType(error)) return resolve(undefined);
+          this.trip();
+          reject(error);
+        },
+      );
+    });
   }
 
   trip(): void {
@@ -64,30 +79,38 @@ export class RedisCircuit {
     }
   }
 
-  #inTime<T>(command: Promise<T>): Promise<T> {
+  /** One timer for all commands, since a timer for each would cost more than the rest of a hit. The sockets keep the process alive, not this. */
+  #watchFor(ms: number): void {
+    this.#watch = this.#options.clock.setTimeout(() => {
+      this.#watch = undefined;
+      // After a busy event loop the answers may be there already, unread: sockets come after timers.
+      setImmediate(() => this.#expire());
+    }, ms);
+    (this.#watch as { unref?: () => void }).unref?.();
+  }
+
+  #expire(): void {
     const { clock, commandTimeoutMs } = this.#options;
-    return new Promise((resolve, reject) => {
-      const timer = clock.setTimeout(() => {
-        // After a busy event loop the answer may be there already, unread: sockets come after timers.
-        setImmediate(() =>
-          reject(new RedisUnavailableError(`@x/cache: Redis did not answer in ${commandTimeoutMs} ms`)),
-        );
-      }, commandTimeoutMs);
-      command.then(
-        (answer) => {
-          clock.clearTimeout(timer);
-          resolve(answer);
-        },
-        (error: unknown) => {
-          clock.clearTimeout(timer);
-          reject(error);
-        },
-      );
-    });
+    const now = clock.now();
+    for (const pending of this.#pending) {
+      const leftMs = pending.since + commandTimeoutMs - now;
+      if (leftMs > 0) {
+        if (this.#watch === undefined) this.#watchFor(leftMs);
+        return;
+      }
+      this.#pending.delete(pending);
+      this.trip();
+      pending.reject(new RedisUnavailableError(`@x/cache: Redis did not answer in ${commandTimeoutMs} ms`));
+    }
   }
 }
 
+interface PendingCommand {
+  since: number;
+  reject: (error: unknown) => void;
+}
+
 /** Redis is there and says that the key holds something else: the key's fault, not the server's. */
-export function isWrongType(error: unknown): boolean {
+function isWrongType(error: unknown): boolean {
   return error instanceof Error && error.message.includes('WRONGTYPE');
 }

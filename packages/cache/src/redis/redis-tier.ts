@@ -4,7 +4,7 @@ import { count, positiveDuration } from '../option-checks.ts';
 import type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from '../remote-tier.ts';
 import { decode, digits, encode, isValue, newVersion } from './envelope.ts';
 import { type MissedWrite, MissedWrites } from './missed-writes.ts';
-import { isWrongType, RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
+import { RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
 import type { RedisClient, RedisNode } from './redis-client.ts';
 import { EXPIRE, LEASE_KEY, RELEASE, RENEW, type Script, STORE, TAG } from './scripts.ts';
 
@@ -182,22 +182,12 @@ export class RedisTier implements RemoteTier {
     return status === 'ready' || status === 'wait' || (!this.#wasReady && status.startsWith('connect'));
   }
 
-  async #call(command: string, ...args: (string | number)[]): Promise<unknown> {
-    return this.#tolerant(() => this.#client.call(command, ...args));
+  #call(command: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#circuit.guard(() => this.#client.call(command, ...args));
   }
 
-  async #run(script: Script, key: string, ...args: (string | number)[]): Promise<unknown> {
-    return this.#tolerant(() => script.run(this.#client, key, ...args));
-  }
-
-  /** A key that holds something that is not ours is a miss. */
-  async #tolerant(command: () => Promise<unknown>): Promise<unknown> {
-    try {
-      return await this.#circuit.guard(command);
-    } catch (error) {
-      if (isWrongType(error)) return undefined;
-      throw error;
-    }
+  #run(script: Script, key: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#circuit.guard(() => script.run(this.#client, key, ...args));
   }
 
   /** A write that must not be forgotten: what Redis may not have heard of is deleted there before it is read again. */
