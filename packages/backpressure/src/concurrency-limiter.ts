@@ -1,71 +1,12 @@
 import type { AdaptiveLimit } from './adaptive-limit.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { OverloadedError, type RejectReason } from './errors.ts';
+import { OverloadedError } from './errors.ts';
 import { type Ending, runLeavable } from './leavable-run.ts';
+import type { AcquireOptions, ConcurrencyLimiterOptions, LimiterStats, RunOptions } from './limiter-options.ts';
 import { checkAtLeast, checkCount, checkOneOf, refuse } from './option-checks.ts';
 import { type GiveBack, OneShotPermit, type Outcome, type Permit } from './permit.ts';
 import { type RunContext, UnabortableContext } from './run-context.ts';
-import { type Priority, priorities, Waiter, WaitingRoom } from './waiting-room.ts';
-
-export interface ConcurrencyLimiterOptions {
-  /** How much may be in flight at once: a whole number from 1 (or `Infinity`), or a limit that adapts itself. */
-  limit: number | AdaptiveLimit;
-  /** How many may wait. Default 1,000; 0 refuses at once what cannot start at once. A good size is what can be done within the callers' patience. */
-  maxQueue?: number | undefined;
-  /** How long one may wait. Milliseconds, default 30,000; `Infinity` for no bound. Shorter than the callers' own time-outs, or the work is done for nobody. */
-  queueTimeoutMs?: number | undefined;
-  /**
-   * Who is next, within a priority and a caller: `'fifo'` the oldest; `'lifo'` the newest; `'adaptive'` the oldest, but
-   * the newest once the queue has not been empty for 100 ms, when the oldest's callers have most likely given up (Maurer,
-   * "Fail at Scale", ACM Queue 13(8), 2015). Default `'fifo'`, with an adaptive limit `'adaptive'`.
-   */
-  order?: 'fifo' | 'lifo' | 'adaptive' | undefined;
-  /**
-   * What an ending says of the capacity; for an adaptive limit only. Default: a value is `'success'`; an error with the
-   * code ERR_TIMEOUT or ERR_OVERLOADED is `'failure'`; any other error is `'ignore'`, for a wrong argument fails fast and proves nothing.
-   */
-  classify?: ((ending: { value: unknown } | { error: unknown }) => Outcome) | undefined;
-  /** Named in errors. Default `'limiter'`. */
-  name?: string | undefined;
-  clock?: Clock | undefined;
-  /** A number from 0 to 1, for the jitter of `retryAfterMs`. Default `Math.random`. */
-  random?: (() => number) | undefined;
-}
-
-export interface AcquireOptions {
-  /** Gives up the place in the queue. */
-  signal?: AbortSignal | undefined;
-  /** Default `'default'`. */
-  priority?: Priority | undefined;
-  /** The caller. Callers take turns, so that one with 500 calls does not make another wait for all of them. Calls without a key count as one caller. */
-  key?: string | undefined;
-  /** When the result is worth nothing any more. Milliseconds from now. Work that could not end in time, by how long work takes of late, is refused before it starts. */
-  deadlineMs?: number | undefined;
-}
-
-export interface RunOptions extends AcquireOptions {
-  /** How long the work may run once started, in milliseconds. Then its signal aborts and the caller gets ERR_TIMEOUT; the permit is kept until the work has really ended. Default: no bound. */
-  timeoutMs?: number | undefined;
-}
-
-export interface LimiterStats {
-  limit: number;
-  inFlight: number;
-  queued: number;
-  /** Work that was started. */
-  admitted: number;
-  /** Work that has ended, well or badly. */
-  completed: number;
-  /** Work whose caller left, by abort or time-out, before it ended. */
-  abandoned: number;
-  /** Of these, what still runs and holds a permit. */
-  abandonedInFlight: number;
-  rejected: Record<Exclude<RejectReason, 'rate_limited'>, number>;
-  /** Time spent in the queue by what was then started. A sum, milliseconds. */
-  queueWaitMs: number;
-  /** Time spent running by what has ended. A sum, milliseconds. */
-  runMs: number;
-}
+import { priorities, Waiter, WaitingRoom } from './waiting-room.ts';
 
 /** At most `limit` at a time; at most `maxQueue` wait; the rest is refused at once and told when to come back. */
 export class ConcurrencyLimiter implements AsyncDisposable {

@@ -3,15 +3,10 @@ export { AimdLimit, type AimdLimitOptions } from './aimd-limit.ts';
 export { BackpressureQueue, type BackpressureQueueOptions, type QueueStats } from './backpressure-queue.ts';
 export { ClientThrottle, type ClientThrottleOptions, type ClientThrottleStats } from './client-throttle.ts';
 export type { Clock } from './clock.ts';
-export {
-  type AcquireOptions,
-  ConcurrencyLimiter,
-  type ConcurrencyLimiterOptions,
-  type LimiterStats,
-  type RunOptions,
-} from './concurrency-limiter.ts';
+export { ConcurrencyLimiter } from './concurrency-limiter.ts';
 export { OverloadedError, type RejectReason, TimeoutError } from './errors.ts';
 export { GradientLimit, type GradientLimitOptions } from './gradient-limit.ts';
+export type { AcquireOptions, ConcurrencyLimiterOptions, LimiterStats, RunOptions } from './limiter-options.ts';
 export { LoadShedder, type LoadShedderOptions, type LoadShedderStats, type ShedVerdict } from './load-shedder.ts';
 export { type ItemContext, type MapLimitOptions, mapLimit, settleLimit } from './map-limit.ts';
 export type { Outcome, Permit } from './permit.ts';
