@@ -1,5 +1,6 @@
 import type { LookupAddress } from 'node:dns';
 import type { LookupAll } from '@x/pools/http';
+import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { cleanUp, open, serve } from './http-server.ts';
 
@@ -159,4 +160,37 @@ it('knows public addresses from the others', async () => {
   ]) {
     expect(isPublicAddress(address), address).toBe(false);
   }
+});
+
+it('no spelling of a private IPv4 address passes for public', async () => {
+  const http = open({ egress: {}, timeoutMs: 1_000 });
+  const byte = fc.integer({ min: 0, max: 255 });
+  const privateAddress = fc.oneof(
+    fc.tuple(fc.constantFrom(0, 10, 127), byte, byte, byte),
+    fc.tuple(fc.constant(169), fc.constant(254), byte, byte),
+    fc.tuple(fc.constant(172), fc.integer({ min: 16, max: 31 }), byte, byte),
+    fc.tuple(fc.constant(192), fc.constant(168), byte, byte),
+    fc.tuple(fc.constant(100), fc.integer({ min: 64, max: 127 }), byte, byte),
+    fc.tuple(fc.integer({ min: 224, max: 255 }), byte, byte, byte),
+  );
+  const hex = (n: number) => n.toString(16);
+  const spelling = privateAddress.chain(([a, b, c, d]) =>
+    fc.constantFrom(
+      `${a}.${b}.${c}.${d}`,
+      String(((a * 256 + b) * 256 + c) * 256 + d),
+      `0x${hex(a)}.${b}.${c * 256 + d}`,
+      `0${a.toString(8)}.0${b.toString(8)}.${c}.${d}`,
+      `[::ffff:${a}.${b}.${c}.${d}]`,
+      `[::ffff:${hex(a * 256 + b)}:${hex(c * 256 + d)}]`,
+      `[::${hex(a * 256 + b)}:${hex(c * 256 + d)}]`,
+      `[64:ff9b::${a}.${b}.${c}.${d}]`,
+      `[2002:${hex(a * 256 + b)}:${hex(c * 256 + d)}::]`,
+    ),
+  );
+  await fc.assert(
+    fc.asyncProperty(spelling, async (host) => {
+      await expect(http.get(`http://${host}/`)).rejects.toMatchObject(denied);
+    }),
+    { numRuns: 300 },
+  );
 });

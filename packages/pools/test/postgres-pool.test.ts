@@ -377,6 +377,36 @@ describe('transaction()', () => {
   });
 });
 
+describe('stream()', () => {
+  it('gives every row, in batches, and gives the connection back', async () => {
+    const pool = open({ maxSize: 1 });
+    let sum = 0;
+    for await (const row of pool.stream<{ n: number }>('select n from generate_series(1, $1::int) n', [1_000], {
+      batchSize: 100,
+    })) {
+      sum += row.n;
+    }
+    expect(sum).toBe(500_500);
+    expect(pool.stats()).toMatchObject({ inUse: 0, created: 1, queries: 13 });
+  });
+
+  it('can be left early, fail, and be stopped', async () => {
+    const pool = open({ maxSize: 1 });
+    for await (const row of pool.stream('select n from generate_series(1, 1000000) n')) if (row.n === 700) break;
+    await expect(pool.stream('select 1/(n - 3) from generate_series(1, 5) n').next()).rejects.toMatchObject({
+      code: '22012',
+    });
+    const controller = new AbortController();
+    const stopped = pool.stream('select pg_sleep(60)', [], { signal: controller.signal }).next();
+    await expect.poll(running).toHaveLength(1);
+    controller.abort('gone');
+    await expect(stopped).rejects.toBe('gone');
+    expect(await pool.fetchOne('select 1 as one')).toEqual({ one: 1 });
+    expect(await pool.fetch('select * from pg_cursors')).toEqual([]);
+    expect(pool.stats()).toMatchObject({ inUse: 0, created: 1 });
+  });
+});
+
 describe('insertMany()', () => {
   it('inserts all, in order, in one transaction, with every name quoted', async () => {
     const pool = open();

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { isIP } from 'node:net';
-import { buildConnector, Client, type Dispatcher } from 'undici';
+import { buildConnector, Client } from 'undici';
 import { PoolError } from '../errors.ts';
 import type { Egress } from './egress.ts';
 
@@ -322,5 +322,3 @@ function first<T>(items: Set<T>): T {
   for (const item of items) return item;
   throw new Error('an origin that waits for nothing was asked for its first request');
 }
-
-export type DispatchOptions = Dispatcher.DispatchOptions;

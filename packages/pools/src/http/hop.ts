@@ -172,7 +172,7 @@ export function isStreamed(body: HopRequest['body']): boolean {
 }
 
 /** The error for the caller: a stable code, the origin but neither path nor query, and what undici or Node said as its cause. */
-export function toPoolError(error: unknown, url: URL): Error {
+function toPoolError(error: unknown, url: URL): Error {
   if (error instanceof PoolError) return error;
   const code = (error as { code?: unknown } | undefined)?.code;
   const refusal = (error as { cause?: unknown } | undefined)?.cause;

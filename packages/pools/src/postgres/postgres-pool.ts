@@ -8,8 +8,8 @@ import { endsConnection } from './connect-error.ts';
 import type { InsertManyOptions, InsertRow, TableName } from './insert-many.ts';
 import { type ConnectionSettings, PgConnection } from './pg-connection.ts';
 import { type Lender, PooledConnection, queryConfig } from './pooled-connection.ts';
-import { type PoolQueryOptions, type QueryOptions, type Row, SqlRunner } from './sql-runner.ts';
-import { backOff, mayRetry, type TransactionOptions } from './transaction.ts';
+import { type PoolQueryOptions, type QueryOptions, type Row, SqlRunner, type StreamOptions } from './sql-runner.ts';
+import { backOff, commit, mayRetry, type TransactionOptions } from './transaction.ts';
 import { untilAborted } from './until-aborted.ts';
 
 export interface PostgresPoolOptions {
@@ -214,6 +214,38 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
         if (attempt >= retries || !mayRetry(error)) throw error;
         await untilAborted(backOff(attempt, this.#clock, this.#random), options.signal);
       }
+    }
+  }
+
+  /**
+   * The rows of a query one by one, fetched in batches through a cursor, so that a result of any size needs little memory.
+   * A connection is held until the loop over the rows ends or is left. The time-out of a command counts for each batch.
+   */
+  async *stream<R extends Row = Row>(
+    sql: string,
+    params: readonly unknown[] = [],
+    options: StreamOptions = {},
+  ): AsyncGenerator<R, void, undefined> {
+    const { signal } = options;
+    const batchSize = numberOption('PostgresPool.stream', 'batchSize', options.batchSize, 500, {
+      min: 1,
+      integer: true,
+    });
+    signal?.throwIfAborted();
+    const connection = this.#takeIdle() ?? (await this.#acquire(signal, undefined));
+    const pooled = new PooledConnection(connection, this.#lender, signal);
+    try {
+      // A cursor lives in a transaction; a loop that is left early leaves it open, and its rollback to the release.
+      await pooled.query('BEGIN');
+      await pooled.query(`DECLARE x_pools_stream NO SCROLL CURSOR FOR ${sql}`, params);
+      for (let rows: R[] = [], more = true; more; more = rows.length === batchSize) {
+        rows = await pooled.fetch<R>(`FETCH ${batchSize} FROM x_pools_stream`);
+        yield* rows;
+      }
+      await commit(connection, this.#lender.commandTimeoutMs);
+    } finally {
+      pooled.giveBack();
+      this.#release(connection, this.#reset === 'always');
     }
   }
 

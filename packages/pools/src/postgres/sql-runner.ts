@@ -20,6 +20,13 @@ export interface PoolQueryOptions extends QueryOptions {
   idempotent?: boolean | undefined;
 }
 
+export interface StreamOptions {
+  /** Rows fetched at a time. Default 500, from 1. */
+  batchSize?: number | undefined;
+  /** Stops the query, on the server too. */
+  signal?: AbortSignal | undefined;
+}
+
 /** The ways to run SQL, the same on a pool, a connection and a transaction. */
 export abstract class SqlRunner {
   abstract query<R extends Row = Row>(
