@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { getEventListeners } from 'node:events';
 import { Cache } from '@x/cache';
 import { ManualClock } from '@x/testkit';
 import { expect, test } from 'vitest';
@@ -137,4 +138,14 @@ test('a load that takes longer than loadTimeoutMs rejects, its signal is aborted
   expect(cache.peek('k')).toBeUndefined();
   expect(cache.stats()).toMatchObject({ loadFailures: 1, entries: 0 });
   expect(clock.pendingTimers).toBe(0);
+});
+
+test('a long-lived signal is not left with listeners', async () => {
+  const cache = new Cache();
+  const { signal } = new AbortController();
+  for (let n = 0; n < 20; n++) {
+    await cache.getOrSet(`k${n}`, async () => n, { signal });
+    await cache.getOrSet(`bad${n}`, () => Promise.reject(new Error('x')), { signal }).catch(() => {});
+  }
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0);
 });
