@@ -90,6 +90,7 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
   const admission = new ConcurrencyLimiter({
     limit: config.maxConcurrency,
     maxQueue: config.maxQueue,
+    order: 'adaptive',
     queueTimeoutMs: config.queueTimeout,
   });
   const rateLimiter = new RateLimiter({ limit: config.rateLimit, intervalMs: 1_000, burst: config.rateLimit });

@@ -43,14 +43,12 @@ function load(name: string, args: (n: number) => Record<string, unknown>) {
       answers.push({ failed: answer.isError === true, text: text(answer) });
     }
   });
-  return {
-    answers,
-    async stop() {
-      running = false;
-      await Promise.all(workers);
-      return answers;
-    },
+  const stop = async () => {
+    running = false;
+    await Promise.all(workers);
+    return answers;
   };
+  return { answers, stop, [Symbol.asyncDispose]: async () => void (await stop()) };
 }
 
 const user = (n: number) => ({ user_id: `u${1 + (n % 5_000)}` });
@@ -63,8 +61,9 @@ function expectClear(answers: { failed: boolean; text: string }[]) {
 
 test('PostgreSQL connections killed under load: no crash, clear errors, recovery', async () => {
   const admin = new pg.Client({ connectionString: postgres.url });
+  admin.on('error', () => {});
   await admin.connect();
-  const running = load('get_user', user);
+  await using running = load('get_user', user);
   for (let round = 0; round < 5; round++) {
     await eventually(() => running.answers.length > (round + 1) * 20);
     await admin.query(
@@ -78,7 +77,7 @@ test('PostgreSQL connections killed under load: no crash, clear errors, recovery
 }, 60_000);
 
 test('PostgreSQL killed and started again under load: no crash, clear errors, recovery', async () => {
-  const running = load('get_user_details', user);
+  await using running = load('get_user_details', user);
   await eventually(() => running.answers.length > 20);
   await postgres.kill();
   await eventually(() => running.answers.some((answer) => answer.failed));
@@ -103,7 +102,7 @@ test.each(['killed', 'frozen'] as const)(
   'Redis %s under load: cached tools go on from memory and the database, and no error reaches a caller',
   async (fault) => {
     // Depth varies the key, and entries live for a millisecond: nearly every call goes to Redis.
-    const running = load('get_org_structure', (n) => ({ depth: 1 + (n % 3) }));
+    await using running = load('get_org_structure', (n) => ({ depth: 1 + (n % 3) }));
     await eventually(() => running.answers.length > 20);
     await (fault === 'killed' ? redis.kill() : redis.pause());
     const before = running.answers.length;
