@@ -56,6 +56,10 @@ export class BatchQueue<K, V> {
   queuedKeys = 0;
   /** How many batches that have not settled have waiters who may leave. */
   leavable = 0;
+  /** Batches that have not settled. */
+  readonly #live = new Set<Batch<K, V>>();
+  /** Whether `joined` has anything to do. */
+  readonly watchesJoins: boolean;
   /** Whether batches wait for one another, so that a load inside the batch function needs care. */
   readonly tracksNesting: boolean;
   readonly #options: BatchQueueOptions<K>;
@@ -74,6 +78,7 @@ export class BatchQueue<K, V> {
     this.#call = call;
     this.#options = options;
     this.tracksNesting = options.maxConcurrentBatches !== Number.POSITIVE_INFINITY || options.schedule === 'adaptive';
+    this.watchesJoins = this.tracksNesting || typeof options.schedule !== 'string';
     this.#slides = typeof options.schedule === 'object' && options.schedule.maxWaitMs !== undefined;
     this.#abandoned = (batch, reason) => this.#abandon(batch, reason);
   }
@@ -83,6 +88,7 @@ export class BatchQueue<K, V> {
     const current = partition === undefined ? this.#current : this.#partitions?.get(partition);
     if (current !== undefined && current.keys.length < this.#options.maxBatchSize) return current;
     const batch = new Batch<K, V>(partition, this.#abandoned);
+    this.#live.add(batch);
     if (partition === undefined) {
       this.#current = batch;
     } else {
@@ -99,7 +105,16 @@ export class BatchQueue<K, V> {
     return batch;
   }
 
-  /** To be called after a key, or a hit, has been added to the open batch. */
+  /** The entry that settles `promise`, if its batch has not settled yet. */
+  entryOf(promise: Promise<V>): Entry<K, V> | undefined {
+    for (const batch of this.#live) {
+      const entry = batch.entryOf(promise);
+      if (entry !== undefined) return entry;
+    }
+    return undefined;
+  }
+
+  /** To be called, if `watchesJoins`, after a key, or a hit, has been added to the open batch. */
   joined(batch: Batch<K, V>): void {
     if (this.#slides) batch.joinedAt = this.#options.clock.now();
     if (this.tracksNesting && runningIn.getStore() === this) this.#hurry(batch);
@@ -146,6 +161,7 @@ export class BatchQueue<K, V> {
     batch.dispatched = true;
     this.#close(batch);
     if (batch.keys.length === 0 || batch.settled) {
+      this.#live.delete(batch);
       batch.openGates();
     } else if (this.#running >= this.#options.maxConcurrentBatches && !batch.urgent) {
       this.#waiting.push(batch);
@@ -209,7 +225,7 @@ export class BatchQueue<K, V> {
       return;
     }
     batch.settled = true;
-    if (batch.leavable) this.leavable -= 1;
+    this.#retire(batch);
     batch.openGates();
     for (let i = 0; i < entries.length; i += 1) {
       const value = values[i];
@@ -232,8 +248,13 @@ export class BatchQueue<K, V> {
 
   #fail(batch: Batch<K, V>, error: unknown): void {
     this.batchFailures += 1;
-    if (batch.leavable) this.leavable -= 1;
+    this.#retire(batch);
     batch.fail(error);
+  }
+
+  #retire(batch: Batch<K, V>): void {
+    this.#live.delete(batch);
+    if (batch.leavable) this.leavable -= 1;
   }
 
   #runNext(): void {
@@ -261,7 +282,7 @@ export class BatchQueue<K, V> {
       const at = this.#waiting.indexOf(batch);
       if (at >= 0) this.#waiting.splice(at, 1);
     }
-    this.leavable -= 1;
+    this.#retire(batch);
     batch.fail(reason);
     batch.abort(reason);
   }

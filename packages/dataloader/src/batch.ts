@@ -9,7 +9,6 @@ export interface EntryOwner<K, V> {
 export class Batch<K, V> {
   readonly keys: K[] = [];
   readonly entries: Entry<K, V>[] = [];
-  readonly owners: EntryOwner<K, V>[] = [];
   readonly partition: unknown;
   /** Its schedule has fired: no key joins any more. */
   dispatched = false;
@@ -24,12 +23,16 @@ export class Batch<K, V> {
   /** Somebody who may leave waits, or has waited, for it. */
   leavable = false;
   /** Somebody who cannot leave waits for it. */
-  #pinned = false;
+  pinned = false;
   #waiters = 0;
   #gates: Gate<K, V>[] | undefined;
   #followers: { at: number; owner: EntryOwner<K, V> }[] | undefined;
+  /** Who asked for the first key, and mostly for all of them. */
+  #owner: EntryOwner<K, V> | undefined;
   #controller: AbortController | undefined;
   #positions: Map<unknown, number> | undefined;
+  /** Positions by promise, of as many entries as there are in it; made when somebody looks. */
+  #byPromise: Map<unknown, number> | undefined;
   readonly #abandoned: (batch: Batch<K, V>, reason: unknown) => void;
 
   constructor(partition: unknown, abandoned: (batch: Batch<K, V>, reason: unknown) => void) {
@@ -41,7 +44,8 @@ export class Batch<K, V> {
     const entry = Entry.pending<K, V>(this);
     this.keys.push(key);
     this.entries.push(entry);
-    this.owners.push(owner);
+    this.#owner ??= owner;
+    if (this.#owner !== owner) this.follow(this.keys.length - 1, owner);
     return entry;
   }
 
@@ -56,7 +60,16 @@ export class Batch<K, V> {
     this.#positions.set(cacheKey, this.keys.length - 1);
   }
 
-  /** A second owner of the entry at `at`. */
+  /** The entry that settles `promise`, if it is one of this batch. */
+  entryOf(promise: unknown): Entry<K, V> | undefined {
+    this.#byPromise ??= new Map();
+    const known = this.#byPromise;
+    for (let i = known.size; i < this.entries.length; i += 1) known.set(this.entries[i]?.result, i);
+    const at = known.get(promise);
+    return at === undefined ? undefined : this.entries[at];
+  }
+
+  /** One more owner of the entry at `at`. */
   follow(at: number, owner: EntryOwner<K, V>): void {
     this.#followers ??= [];
     this.#followers.push({ at, owner });
@@ -88,10 +101,6 @@ export class Batch<K, V> {
     this.#controller.abort(reason);
   }
 
-  pin(): void {
-    this.#pinned = true;
-  }
-
   /** One more waits who may leave. Tells whether it is the first such. */
   join(): boolean {
     this.#waiters += 1;
@@ -102,7 +111,7 @@ export class Batch<K, V> {
 
   leave(reason: unknown): void {
     this.#waiters -= 1;
-    if (this.#waiters === 0 && !this.#pinned && !this.settled) this.#abandoned(this, reason);
+    if (this.#waiters === 0 && !this.pinned && !this.settled) this.#abandoned(this, reason);
   }
 
   /** Ends the batch with an error for each of its keys, none of which stays cached. */
@@ -120,7 +129,7 @@ export class Batch<K, V> {
     const key = this.keys[at] as K;
     if (entry === undefined) return;
     const promise = entry.result;
-    forgetIn(this.owners[at], key, entry, promise);
+    forgetIn(this.#owner, key, entry, promise);
     for (const follower of this.#followers ?? []) if (follower.at === at) forgetIn(follower.owner, key, entry, promise);
   }
 }

@@ -16,17 +16,15 @@ export class Entry<K, V> {
   #resolve: ((value: V) => void) | undefined;
   #reject: ((error: unknown) => void) | undefined;
 
-  constructor(state: Entry<K, V>['state'], result: unknown, batch: Batch<K, V> | undefined) {
+  constructor(state: Entry<K, V>['state'], result: unknown) {
     this.state = state;
     this.result = result;
-    this.batch = batch;
-    this.#resolve = undefined;
-    this.#reject = undefined;
+    this.batch = undefined;
   }
 
   static pending<K, V>(batch: Batch<K, V>): Entry<K, V> {
-    const promise = new Promise<V>(take);
-    const entry = new Entry<K, V>(PENDING, promise, batch);
+    const entry = new Entry<K, V>(PENDING, new Promise<V>(take));
+    entry.batch = batch;
     entry.#resolve = takenResolve as (value: V) => void;
     entry.#reject = takenReject;
     return entry;

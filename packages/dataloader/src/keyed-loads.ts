@@ -28,8 +28,8 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
   readonly #entries: Map<C, Entry<K, V>> | undefined;
   readonly #promises: CacheMap<C, Promise<V>> | undefined;
   readonly #cacheKeyFn: ((key: K) => C) | undefined;
-  /** Whose promise one is, where the cache has only promises. */
-  readonly #entryOf: WeakMap<Promise<V>, Entry<K, V>> | undefined;
+  readonly #dedupe: boolean;
+  readonly #partition: ((key: K) => unknown) | undefined;
 
   constructor(queue: BatchQueue<K, V>, options: KeyedLoadsOptions<K, V, C>) {
     this.#queue = queue;
@@ -37,7 +37,8 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     this.#entries = options.entries;
     this.#promises = options.promises;
     this.#cacheKeyFn = options.cacheKeyFn;
-    this.#entryOf = options.promises === undefined ? undefined : new WeakMap();
+    this.#dedupe = options.dedupe;
+    this.#partition = options.partition;
   }
 
   load(key: K, options: LoadOptions | undefined): Promise<V> {
@@ -48,20 +49,19 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const queue = this.#queue;
     queue.loads += 1;
-    const partition = this.#options.partition?.(key);
-    if (this.#entries !== undefined) {
-      const entry = this.#entries.get(this.#cacheKey(key));
-      if (entry !== undefined) return this.#hit(entry, partition, signal);
-    } else if (this.#promises !== undefined) {
-      let promise: Promise<V> | undefined;
-      try {
-        promise = this.#promises.get(this.#cacheKey(key)) as Promise<V> | undefined;
-      } catch (error) {
-        return Promise.reject(error);
-      }
-      if (promise !== undefined && promise !== null) return this.#hitPromise(promise, partition, signal);
-    }
-    return this.#miss(key, queue.open(partition), signal);
+    const partition = this.#partition === undefined ? undefined : this.#partition(key);
+    if (this.#entries === undefined) return this.#loadPromise(key, partition, signal);
+    const cacheKey = this.#cacheKey(key);
+    const entry = this.#entries.get(cacheKey);
+    if (entry !== undefined) return this.#hit(entry, partition, signal);
+    const batch = queue.open(partition);
+    const added = batch.add(key, this);
+    const promise = added.result as Promise<V>;
+    queue.queuedKeys += 1;
+    this.#entries.set(cacheKey, added);
+    const waited = this.#waited(promise, batch, signal);
+    if (queue.watchesJoins) queue.joined(batch);
+    return waited;
   }
 
   clear(key: K): void {
@@ -106,31 +106,37 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     return this.#cacheKeyFn === undefined ? (key as unknown as C) : this.#cacheKeyFn(key);
   }
 
-  #miss(key: K, batch: Batch<K, V>, signal: AbortSignal | undefined): Promise<V> {
+  #loadPromise(key: K, partition: unknown, signal: AbortSignal | undefined): Promise<V> {
     const queue = this.#queue;
-    const { dedupe } = this.#options;
-    const at = dedupe ? batch.positionOf(this.#cacheKey(key)) : undefined;
+    const cacheKey = this.#promises !== undefined || this.#dedupe ? this.#cacheKey(key) : undefined;
+    let cached: Promise<V> | undefined;
+    try {
+      cached = this.#promises?.get(cacheKey as C) as Promise<V> | undefined;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (cached !== undefined && cached !== null) return this.#hitPromise(cached, partition, signal);
+    const batch = queue.open(partition);
+    const at = this.#dedupe ? batch.positionOf(cacheKey) : undefined;
     const entry = at === undefined ? batch.add(key, this) : (batch.entries[at] as Entry<K, V>);
     if (at === undefined) {
       queue.queuedKeys += 1;
-      if (dedupe) batch.locate(this.#cacheKey(key));
+      if (this.#dedupe) batch.locate(cacheKey);
     } else {
       queue.hits += 1;
       batch.follow(at, this);
     }
     const promise = entry.result as Promise<V>;
     const waited = this.#waited(promise, batch, signal);
-    this.#entries?.set(this.#cacheKey(key), entry);
-    this.#entryOf?.set(promise, entry);
-    let refused: Promise<V> | undefined;
     try {
-      this.#promises?.set(this.#cacheKey(key), promise);
+      this.#promises?.set(cacheKey as C, promise);
     } catch (error) {
-      refused = Promise.reject(error);
       waited.catch(() => {});
+      return Promise.reject(error);
+    } finally {
+      if (queue.watchesJoins) queue.joined(batch);
     }
-    queue.joined(batch);
-    return refused ?? waited;
+    return waited;
   }
 
   #hit(entry: Entry<K, V>, partition: unknown, signal: AbortSignal | undefined): Promise<V> {
@@ -144,7 +150,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     else promise = open.gate(entry);
     if (source !== undefined) queue.awaited(source);
     const waited = this.#waited(promise, source, signal);
-    queue.joined(open);
+    if (queue.watchesJoins) queue.joined(open);
     return waited;
   }
 
@@ -152,21 +158,19 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     const queue = this.#queue;
     queue.hits += 1;
     const source =
-      signal !== undefined || queue.leavable > 0 || queue.tracksNesting
-        ? this.#entryOf?.get(promise)?.batch
-        : undefined;
+      signal !== undefined || queue.leavable > 0 || queue.tracksNesting ? queue.entryOf(promise)?.batch : undefined;
     if (source !== undefined) queue.awaited(source);
     if (!this.#options.orderedHits) return this.#waited(promise, source, signal);
     const open = queue.open(partition);
     const waited = this.#waited(open.gate(promise), source, signal);
-    queue.joined(open);
+    if (queue.watchesJoins) queue.joined(open);
     return waited;
   }
 
   /** `promise`, or for a caller who may leave, one that ends when its signal aborts. */
   #waited(promise: Promise<V>, batch: Batch<K, V> | undefined, signal: AbortSignal | undefined): Promise<V> {
     if (signal === undefined) {
-      batch?.pin();
+      if (batch !== undefined) batch.pinned = true;
       return promise;
     }
     if (batch?.join()) this.#queue.leavable += 1;
@@ -192,8 +196,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
 }
 
 function primed<K, V>(value: V | PromiseLike<V> | Error): Entry<K, V> {
-  if (isError(value)) return new Entry<K, V>(FAILED, value, undefined);
-  if (typeof (value as PromiseLike<V> | undefined)?.then !== 'function')
-    return new Entry<K, V>(VALUE, value, undefined);
-  return new Entry<K, V>(PENDING, Promise.resolve(value as PromiseLike<V>), undefined);
+  if (isError(value)) return new Entry<K, V>(FAILED, value);
+  if (typeof (value as PromiseLike<V> | undefined)?.then !== 'function') return new Entry<K, V>(VALUE, value);
+  return new Entry<K, V>(PENDING, Promise.resolve(value as PromiseLike<V>));
 }
