@@ -1,7 +1,7 @@
 import type { PostgresPool } from '@x/pools/postgres';
 
 /** How much there is in the demo's data set. The sixth level of the organisation holds the teams. */
-export const USERS = 5_000;
+const USERS = 5_000;
 const UNITS_PER_LEVEL = [1, 5, 25, 100, 250, 500];
 const ASSIGNMENTS = 10_000;
 
