@@ -13,8 +13,8 @@ export class Entry<K, V> {
   batch: Batch<K, V> | undefined;
   /** The hit that waits for the batch which is open now. */
   gate: Gate<K, V> | undefined = undefined;
-  #resolve: ((value: V) => void) | undefined;
-  #reject: ((error: unknown) => void) | undefined;
+  resolve: ((value: V) => void) | undefined = undefined;
+  reject: ((error: unknown) => void) | undefined = undefined;
 
   constructor(state: Entry<K, V>['state'], result: unknown) {
     this.state = state;
@@ -23,21 +23,23 @@ export class Entry<K, V> {
   }
 
   static pending<K, V>(batch: Batch<K, V>): Entry<K, V> {
-    const entry = new Entry<K, V>(PENDING, new Promise<V>(take));
+    const entry = new Entry<K, V>(PENDING, undefined);
+    entry.result = new Promise<V>((resolve, reject) => {
+      entry.resolve = resolve;
+      entry.reject = reject;
+    });
     entry.batch = batch;
-    entry.#resolve = takenResolve as (value: V) => void;
-    entry.#reject = takenReject;
     return entry;
   }
 
   succeed(value: V): void {
-    const resolve = this.#resolve;
+    const { resolve } = this;
     this.#settle(VALUE, value);
     resolve?.(value);
   }
 
   fail(error: unknown): void {
-    const reject = this.#reject;
+    const { reject } = this;
     this.#settle(FAILED, error);
     reject?.(error);
   }
@@ -46,8 +48,8 @@ export class Entry<K, V> {
     this.state = state;
     this.result = result;
     this.batch = undefined;
-    this.#resolve = undefined;
-    this.#reject = undefined;
+    this.resolve = undefined;
+    this.reject = undefined;
   }
 }
 
@@ -56,13 +58,14 @@ export class Gate<K, V> {
   readonly promise: Promise<V>;
   readonly batch: Batch<K, V>;
   readonly #source: Entry<K, V> | Promise<V>;
-  readonly #resolve: (value: V | PromiseLike<V>) => void;
-  readonly #reject: (error: unknown) => void;
+  #resolve: ((value: V | PromiseLike<V>) => void) | undefined;
+  #reject: ((error: unknown) => void) | undefined;
 
   constructor(batch: Batch<K, V>, source: Entry<K, V> | Promise<V>) {
-    this.promise = new Promise<V>(take);
-    this.#resolve = takenResolve as (value: V | PromiseLike<V>) => void;
-    this.#reject = takenReject;
+    this.promise = new Promise<V>((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
     this.batch = batch;
     this.#source = source;
   }
@@ -70,20 +73,11 @@ export class Gate<K, V> {
   open(): void {
     const source = this.#source;
     if (!(source instanceof Entry)) {
-      this.#resolve(source);
+      this.#resolve?.(source);
       return;
     }
     if (source.gate === this) source.gate = undefined;
-    if (source.state === FAILED) this.#reject(source.result);
-    else this.#resolve(source.result as V | Promise<V>);
+    if (source.state === FAILED) this.#reject?.(source.result);
+    else this.#resolve?.(source.result as V | Promise<V>);
   }
-}
-
-// The functions of a new promise, handed over here rather than through a closure of its own for each.
-let takenResolve: (value: unknown) => void;
-let takenReject: (error: unknown) => void;
-
-function take(resolve: (value: never) => void, reject: (error: unknown) => void): void {
-  takenResolve = resolve as (value: unknown) => void;
-  takenReject = reject;
 }
