@@ -138,6 +138,17 @@ describe('a body', () => {
     ).rejects.toMatchObject({ code: 'ERR_RESPONSE_TOO_LARGE' });
   });
 
+  it('that was broken off takes its connection with it: the next request goes over another', async () => {
+    const { url, peak } = await serve((_request, response) => response.end(Buffer.alloc(2_000)));
+    const http = open({ maxResponseBytes: 1_000, maxConnections: 1 });
+    for (let i = 0; i < 5; i++) {
+      // A POST is not repeated, so it would show a connection that is on its way out.
+      await expect(http.post(url, { body: 'x' })).rejects.toMatchObject({ code: 'ERR_RESPONSE_TOO_LARGE' });
+    }
+    expect(http.stats().retries).toBe(0);
+    expect(peak()).toBeGreaterThan(0);
+  });
+
   it('that is damaged is an error of its own', async () => {
     const { url } = await serve((_request, response) => {
       response.setHeader('content-encoding', 'gzip');

@@ -122,6 +122,32 @@ describe('a server that accepts and never answers', () => {
   });
 });
 
+describe('a server that is away', () => {
+  it('is asked by one connection at a time, however many wait, and all of them are told', async () => {
+    let open_ = 0;
+    let most = 0;
+    let attempts = 0;
+    const away = createServer((socket) => {
+      attempts++;
+      most = Math.max(most, ++open_);
+      socket.on('error', () => {});
+      socket.on('close', () => open_--);
+      setTimeout(() => socket.destroy(), 30);
+    });
+    await new Promise<void>((resolve) => away.listen(0, '127.0.0.1', resolve));
+    const { port } = away.address() as AddressInfo;
+    const pool = open({ connectionString: `postgres://user:secret@127.0.0.1:${port}/db`, minSize: 0, maxSize: 20 });
+    await expect(pool.query('select 1')).rejects.toMatchObject({ code: 'ERR_CONNECT_FAILED' });
+    most = 0;
+    attempts = 0;
+    const calls = await Promise.allSettled(Array.from({ length: 50 }, () => pool.query('select 1')));
+    expect(new Set(calls.map(({ status }) => status))).toEqual(new Set(['rejected']));
+    expect([most, attempts]).toEqual([1, 1]);
+    await pool.close();
+    away.close();
+  });
+});
+
 describe('too many connections', () => {
   it('is an error of its own at the start, and later the callers share what there is', async () => {
     const refused = open({ minSize: 40, maxSize: 40 });

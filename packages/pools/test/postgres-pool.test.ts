@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { type PostgresService, startPostgres } from '@x/local-services';
 import { type PoolQueryOptions, PostgresPool, type PostgresPoolOptions } from '@x/pools/postgres';
 import pg from 'pg';
@@ -469,4 +470,13 @@ it('refuses options that mean nothing', () => {
   expect(() => open({ maxSize: 0 })).toThrow('@x/pools: PostgresPool.maxSize must be an integer >= 1, got 0');
   expect(() => open({ minSize: 5, maxSize: 4 })).toThrow('minSize');
   expect(() => open({ commandTimeoutMs: Number.NaN })).toThrow(RangeError);
+  const error = (() => {
+    try {
+      return open({ connectionString: 'postgres://user:se cret@host:port:port/db' });
+    } catch (thrown) {
+      return thrown;
+    }
+  })();
+  expect(error).toBeInstanceOf(TypeError);
+  expect(inspect(error)).not.toContain('cret');
 });

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type pg from 'pg';
+import pg from 'pg';
 import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs, numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
@@ -145,6 +145,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
         `@x/pools: PostgresPool.reset must be 'connection', 'always' or 'never', got ${JSON.stringify(this.#reset)}`,
       );
     }
+    checkConnectionString(options.connectionString);
     this.#settings = {
       config: {
         keepAlive: true,
@@ -704,6 +705,17 @@ const resetSession =
 
 function checkedTimeout(timeoutMs: number): number {
   return numberOption('PostgresPool.query', 'timeoutMs', timeoutMs, timeoutMs, { min: 0, infinity: true });
+}
+
+function checkConnectionString(connectionString: string | undefined): void {
+  try {
+    if (connectionString !== undefined) new pg.Client({ connectionString });
+  } catch {
+    // The error of the parser holds the string, and the string the password.
+    throw new TypeError(
+      '@x/pools: PostgresPool.connectionString must be like postgres://user:password@host:port/database, got something else',
+    );
+  }
 }
 
 /** The connection went away, whatever had become of the query. */
