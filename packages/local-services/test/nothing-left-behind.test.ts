@@ -70,7 +70,7 @@ async function started(kind: string, scenario: string, place?: Place): Promise<P
   const { child, folder, ended } = await run(kind, scenario, place);
   const output = await new Promise<string>((resolve, reject) => {
     child.stdout?.once('data', (bytes) => resolve(String(bytes)));
-    ended.then(({ code }) => reject(new Error(`the parent ended with code ${code}`)));
+    void ended.then(({ code }) => reject(new Error(`the parent ended with code ${code}`)));
   });
   return { child, folder, ended, output, family: child.pid === undefined ? [] : descendants(child.pid) };
 }

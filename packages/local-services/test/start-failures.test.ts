@@ -26,9 +26,10 @@ afterEach(async () => {
 
 /** Somebody who takes a port between our choice and our bind, and never answers. */
 function occupy(port = 0): Promise<number> {
-  other = createServer((socket) => socket.resume().on('error', () => {}));
+  const server = createServer((socket) => socket.resume().on('error', () => {}));
+  other = server;
   return new Promise((resolve) => {
-    other?.listen(port, '127.0.0.1', () => resolve((other?.address() as { port: number }).port));
+    server.listen(port, '127.0.0.1', () => resolve((server.address() as { port: number }).port));
   });
 }
 
