@@ -170,6 +170,24 @@ describe('Batcher', () => {
     await expect(batcher.submit(4, { signal: AbortSignal.abort('no') })).rejects.toBe('no');
   });
 
+  it('does not hurry an item because another that was flushed has left', async () => {
+    const { batcher, calls, clock } = held({ windowMs: 50, maxBatchSize: 2 });
+    const running = Promise.all([batcher.submit(1), batcher.submit(2)]);
+    const controller = new AbortController();
+    const leaving = batcher.submit(3, { signal: controller.signal });
+    const flushed = batcher.flush();
+    controller.abort('left');
+    await expect(leaving).rejects.toBe('left');
+    const waiting = batcher.submit(4);
+    calls[0]?.release();
+    await running;
+    await clock.advance(49);
+    expect(calls).toHaveLength(1);
+    await clock.advance(1);
+    calls[1]?.release();
+    await Promise.all([waiting, flushed]);
+  });
+
   it('aborts a batch when all its callers have gone', async () => {
     const { batcher, calls } = held({ maxBatchSize: 2 });
     const controllers = [new AbortController(), new AbortController()];
