@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import pg from 'pg';
 import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs } from '../check-options.ts';
@@ -145,7 +146,8 @@ export class PgConnection {
   }
 
   destroy(): void {
-    this.client.connection.stream.destroy();
+    // A `stream` of the caller's own making may be none at all.
+    (this.client.connection.stream as Duplex | undefined)?.destroy();
     this.#break(new Error('The connection was destroyed'));
   }
 
