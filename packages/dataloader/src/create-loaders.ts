@@ -1,4 +1,5 @@
-import { type DataLoader, type Loader, viewOf } from './data-loader.ts';
+import { type DataLoader, viewOf } from './data-loader.ts';
+import type { Loader } from './loader-view.ts';
 
 /** The loaders that a factory makes, by name. */
 // biome-ignore lint/suspicious/noExplicitAny: loaders of all kinds of keys and values together; `for` gives each its own types back

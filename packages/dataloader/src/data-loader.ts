@@ -1,9 +1,10 @@
 import { type BatchContext, BatchQueue } from './batch-queue.ts';
-import { isArrayLike, type Missing } from './batch-results.ts';
+import type { Missing } from './batch-results.ts';
 import { BoundedMap, type CacheMap } from './cache-map.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Entry } from './entry.ts';
 import { KeyedLoads, type LoadOptions } from './keyed-loads.ts';
+import { type Loader, LoaderView, loadEach } from './loader-view.ts';
 import { checkCount, checkDuration, wrongOption } from './option-checks.ts';
 import { checkSchedule, type Schedule, type ScheduleFn } from './schedule.ts';
 
@@ -64,16 +65,6 @@ export interface LoaderStats {
   batchFailures: number;
   /** Keys that wait for their batch to start. */
   queuedKeys: number;
-}
-
-/** What a loader and a request's view of it have in common. */
-export interface Loader<K, V> {
-  readonly name: string | null;
-  load(key: K, options?: LoadOptions): Promise<V>;
-  loadMany(keys: ArrayLike<K>, options?: LoadOptions): Promise<Array<V | Error>>;
-  clear(key: K): this;
-  clearAll(): this;
-  prime(key: K, value: V | PromiseLike<V> | Error): this;
 }
 
 let makeView: <K, V, C>(loader: DataLoader<K, V, C>, ctx: unknown) => Loader<K, V>;
@@ -178,52 +169,6 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
 /** A request's view of a loader: a cache of its own over the loader's batches. */
 export function viewOf<K, V, C>(loader: DataLoader<K, V, C>, ctx: unknown): Loader<K, V> {
   return makeView(loader, ctx);
-}
-
-class LoaderView<K, V, C> implements Loader<K, V> {
-  readonly name: string | null;
-  readonly #loads: KeyedLoads<K, V, C>;
-
-  constructor(name: string | null, loads: KeyedLoads<K, V, C>) {
-    this.name = name;
-    this.#loads = loads;
-  }
-
-  load(key: K, options?: LoadOptions): Promise<V> {
-    return this.#loads.load(key, options);
-  }
-
-  loadMany(keys: ArrayLike<K>, options?: LoadOptions): Promise<Array<V | Error>> {
-    return loadEach(this, keys, options);
-  }
-
-  clear(key: K): this {
-    this.#loads.clear(key);
-    return this;
-  }
-
-  clearAll(): this {
-    this.#loads.clearAll();
-    return this;
-  }
-
-  prime(key: K, value: V | PromiseLike<V> | Error): this {
-    this.#loads.prime(key, value);
-    return this;
-  }
-}
-
-function loadEach<K, V>(
-  loader: Loader<K, V>,
-  keys: ArrayLike<K>,
-  options: LoadOptions | undefined,
-): Promise<Array<V | Error>> {
-  if (!isArrayLike(keys)) {
-    throw new TypeError(`The loader.loadMany() function must be called with Array<key> but got: ${keys as unknown}.`);
-  }
-  const loads: Promise<V | Error>[] = [];
-  for (let i = 0; i < keys.length; i += 1) loads.push(loader.load(keys[i] as K, options).catch((error) => error));
-  return Promise.all(loads);
 }
 
 function checkFunction(option: string, value: unknown): void {

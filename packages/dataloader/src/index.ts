@@ -9,10 +9,10 @@ export {
   DataLoader,
   DataLoader as default,
   type DataLoaderOptions,
-  type Loader,
   type LoaderStats,
 } from './data-loader.ts';
 export { BatcherClosedError, BatchResultError, BatchTimeoutError, MissingKeyError, QueueFullError } from './errors.ts';
 export type { LoadOptions } from './keyed-loads.ts';
+export type { Loader } from './loader-view.ts';
 export type { Schedule } from './schedule.ts';
 export { type ItemError, type ValidatedBatch, type Validator, validateBatch } from './validate-batch.ts';
