@@ -239,7 +239,12 @@ function validCacheMap<K, V, C>(
   return cacheMap;
 }
 
+type LoadFn<K, V> = BatchLoadFn<K, V>;
+type LoaderCache<K, V> = CacheMap<K, V>;
+
 /** The type names of graphql/dataloader. */
 export declare namespace DataLoader {
   export type Options<K, V, C = K> = DataLoaderOptions<K, V, C>;
+  export type BatchLoadFn<K, V> = LoadFn<K, V>;
+  export type CacheMap<K, V> = LoaderCache<K, V>;
 }

@@ -11,7 +11,12 @@ function identity<K>(options?: DataLoader.Options<K, K>) {
 }
 
 describe('batching', () => {
-  it('is the default export too', () => expect(DefaultExport).toBe(DataLoader));
+  it('is the default export too, with the type names of upstream', () => {
+    const load: DefaultExport.BatchLoadFn<number, string> = async (keys) => keys.map(String);
+    const cacheMap: DefaultExport.CacheMap<number, Promise<string>> = new Map();
+    const loader: DefaultExport<number, string> = new DefaultExport(load, { cacheMap });
+    expect(loader).toBeInstanceOf(DataLoader);
+  });
 
   it('loads the keys of one turn together, also those asked for in its promise callbacks', async () => {
     const { loader, batches } = identity<number>();
