@@ -402,7 +402,12 @@ describe('stream()', () => {
     await expect.poll(running).toHaveLength(1);
     controller.abort('gone');
     await expect(stopped).rejects.toBe('gone');
+    const other = new AbortController();
+    const abandoned = pool.stream('select generate_series(1, 3000)', [], { signal: other.signal });
+    await abandoned.next();
+    other.abort('gone');
     expect(await pool.fetchOne('select 1 as one')).toEqual({ one: 1 });
+    await expect(abandoned.next()).rejects.toBe('gone');
     expect(await pool.fetch('select * from pg_cursors')).toEqual([]);
     expect(pool.stats()).toMatchObject({ inUse: 0, created: 1 });
   });

@@ -36,9 +36,9 @@ export class PooledConnection extends SqlRunner {
     params: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<pg.QueryResult<R>> {
-    this.#checkUsable();
     const signal = options.signal ?? this.#signal;
     signal?.throwIfAborted();
+    this.#checkUsable();
     this.#lender.queryBegins();
     try {
       return await this.#connection.run<R>(

@@ -220,7 +220,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
 
   /**
    * The rows of a query one by one, fetched in batches through a cursor, so that a result of any size needs little memory.
-   * A connection is held until the loop over the rows ends or is left. The time-out of a command counts for each batch.
+   * A connection is held until the loop over the rows ends, is left, or its signal aborts. The time-out of a command counts for each batch.
    */
   async *stream<R extends Row = Row>(
     sql: string,
@@ -235,18 +235,30 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     signal?.throwIfAborted();
     const connection = this.#takeIdle() ?? (await this.#acquire(signal, undefined));
     const pooled = new PooledConnection(connection, this.#lender, signal);
+    let held = true;
+    const leave = (): void => {
+      if (!held) return;
+      held = false;
+      pooled.giveBack();
+      this.#release(connection, this.#reset === 'always');
+    };
+    // Whoever reads the rows may never ask for the next one: an abort does not wait for that.
+    const removeAbort = signal === undefined ? undefined : onAbort(signal, leave);
     try {
       // A cursor lives in a transaction; a loop that is left early leaves it open, and its rollback to the release.
       await pooled.query('BEGIN');
       await pooled.query(`DECLARE x_pools_stream NO SCROLL CURSOR FOR ${sql}`, params);
       for (let rows: R[] = [], more = true; more; more = rows.length === batchSize) {
         rows = await pooled.fetch<R>(`FETCH ${batchSize} FROM x_pools_stream`);
-        yield* rows;
+        for (const row of rows) {
+          signal?.throwIfAborted();
+          yield row;
+        }
       }
       await commit(connection, this.#lender.commandTimeoutMs);
     } finally {
-      pooled.giveBack();
-      this.#release(connection, this.#reset === 'always');
+      removeAbort?.();
+      leave();
     }
   }
 
