@@ -17,7 +17,7 @@ export class CircuitOpenError extends Error {
 
   static {
     // Once for all, rather than a property of each: a refusal is to cost as little as can be.
-    this.prototype.name = 'CircuitOpenError';
+    CircuitOpenError.prototype.name = 'CircuitOpenError';
   }
 
   private constructor({ dependency, retryAfterMs, cause }: CircuitOpenErrorOptions) {
