@@ -1,11 +1,23 @@
+import type { CountBy } from './observable.ts';
+
 /** Where series go that may not have a label value of their own. */
 export const OTHER = '__other__';
 
 /**
- * A key that came from outside this package (a reason, an error code) as a label value. Reasons and codes are words;
- * anything longer or stranger is a message, an address or a secret that got there by mistake, and would be a new series
- * each time.
+ * Whether a key that came from outside this package (a reason, an error code) may be a label value. Reasons and codes
+ * are words; anything longer or stranger is a message, an address or a secret that got there by mistake, and would be a
+ * new series each time.
  */
-export function boundedLabel(key: string): string {
-  return /^[\w.:-]{1,64}$/.test(key) ? key : OTHER;
+export function isWord(key: unknown): key is string {
+  return typeof key === 'string' && /^[\w.:-]{1,64}$/.test(key);
+}
+
+/** The counts with keys that may be shown; those of all others together are under `__other__`. */
+export function boundedKeys(counts: CountBy): Record<string, number> {
+  const bounded: Record<string, number> = Object.create(null);
+  for (const [key, count = 0] of Object.entries(counts)) {
+    const label = isWord(key) ? key : OTHER;
+    bounded[label] = (bounded[label] ?? 0) + count;
+  }
+  return bounded;
 }

@@ -1,49 +1,29 @@
-import { type EventLoopUtilization, performance } from 'node:perf_hooks';
-import { Family } from './family.ts';
+import { performance } from 'node:perf_hooks';
+import type { RegisteredMetrics } from './registered-metrics.ts';
 
 /**
- * How busy the event loop is, which prom-client's default metrics leave out (they have its lag). The two counters give
- * it over any time, for any number of scrapers: active / (active + idle). The gauge is since the last scrape.
+ * Shows how busy the event loop is, which prom-client's default metrics leave out (they have its lag). The two counters
+ * give it over any time, for any number of scrapers: active / (active + idle). The gauge is since the last scrape.
+ * Returns what sets them.
  */
-export class EventLoopMetrics {
-  readonly families: readonly Family[];
-  readonly #utilization: Family;
-  readonly #active: Family;
-  readonly #idle: Family;
-  #last: EventLoopUtilization = performance.eventLoopUtilization();
-
-  constructor(prefix: string, collect: () => void) {
-    const common = { labels: [], maxSeries: 1, collect };
-    this.#utilization = new Family({
-      ...common,
-      name: `${prefix}event_loop_utilization`,
-      help: 'Share of the time since the last scrape in which the event loop was busy, 0 to 1.',
-      type: 'gauge',
-      aggregator: 'average',
-    });
-    this.#active = new Family({
-      ...common,
-      name: `${prefix}event_loop_active_seconds_total`,
-      help: 'Time in which the event loop was busy.',
-      type: 'counter',
-      aggregator: 'sum',
-    });
-    this.#idle = new Family({
-      ...common,
-      name: `${prefix}event_loop_idle_seconds_total`,
-      help: 'Time in which the event loop waited.',
-      type: 'counter',
-      aggregator: 'sum',
-    });
-    this.families = [this.#utilization, this.#active, this.#idle];
-  }
-
-  collect(): void {
+export function eventLoopMetrics(metrics: RegisteredMetrics): () => void {
+  const utilization = metrics.gauge(
+    'event_loop_utilization',
+    'Share of the time since the last scrape in which the event loop was busy, 0 to 1.',
+    [],
+    'average',
+  );
+  const active = metrics.counter('event_loop_active_seconds_total', 'Time in which the event loop was busy.');
+  const idle = metrics.counter('event_loop_idle_seconds_total', 'Time in which the event loop waited.');
+  let last = performance.eventLoopUtilization();
+  return () => {
     const now = performance.eventLoopUtilization();
-    const { utilization } = performance.eventLoopUtilization(now, this.#last);
-    this.#last = now;
-    this.#utilization.add(this, undefined, { labels: [], value: utilization });
-    this.#active.add(this, undefined, { labels: [], value: now.active / 1000 });
-    this.#idle.add(this, undefined, { labels: [], value: now.idle / 1000 });
-  }
+    const since = performance.eventLoopUtilization(now, last);
+    // Node takes the two times from different clocks, and divides 0 by 0 where none has passed.
+    if (!(since.active >= 0 && since.idle >= 0 && since.active + since.idle > 0)) return;
+    last = now;
+    utilization.set(since.utilization);
+    active.inc(since.active / 1_000);
+    idle.inc(since.idle / 1_000);
+  };
 }

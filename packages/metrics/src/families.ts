@@ -1,21 +1,17 @@
-import { boundedLabel } from './bounded-label.ts';
-import type { CacheStats, CountBy, ObservableKind, ObserveOptions, StatsByKind } from './observable.ts';
+import { boundedKeys } from './bounded-label.ts';
+import type { CacheStats, ObservableKind, ObserveOptions, StatsByKind } from './observable.ts';
 
-/** One value of a metric in Prometheus' base units, and its labels apart from the name of the thing. */
-export interface Sample {
-  labels: readonly string[];
-  value: number;
-  /** Makes the value a part of this whole: samples of one series add up to sum(value) / sum(of). */
-  of?: number;
-}
+/** A number, or one for each value of a label, which may be split again by the next label. */
+export type Reading = number | { readonly [labelValue: string]: Reading };
 
-export interface FamilyDefinition<S> {
-  name: string;
-  help: string;
-  type: 'counter' | 'gauge';
-  /** The labels after the name of the thing. */
-  labels: readonly string[];
-  read(stats: S, options: ObserveOptions): readonly Sample[];
+/** A metric that is read from a `stats()`, in Prometheus' base units. */
+export interface Family<S> {
+  readonly type: 'counter' | 'gauge';
+  readonly name: string;
+  readonly help: string;
+  /** The labels after the name of the thing: one for each level of the reading. */
+  readonly labels: readonly string[];
+  read(stats: S, options: ObserveOptions): Reading;
 }
 
 /** The label that carries the name given to `observe`. */
@@ -35,18 +31,14 @@ export const nameLabels: { readonly [K in ObservableKind]: string } = {
 const breakerStates = ['closed', 'open', 'half-open', 'forced-open', 'forced-closed'];
 
 /** Every metric that is read from a `stats()`, by kind. Names follow prometheus.io/docs/practices/naming. */
-export const families: { readonly [K in ObservableKind]: readonly FamilyDefinition<StatsByKind[K]>[] } = {
+export const families: { readonly [K in ObservableKind]: readonly Family<StatsByKind[K]>[] } = {
   cache: [
-    samples(
-      'counter',
+    counter(
       'cache_requests_total',
       'Lookups by tier (memory, redis) and result (hit, miss).',
-      ['cache_type', 'result'],
-      (s, o) =>
-        cacheTiers(s, o).flatMap(({ type, hits, lookups }) => [
-          { labels: [type, 'hit'], value: hits },
-          { labels: [type, 'miss'], value: lookups - hits },
-        ]),
+      lookups,
+      'cache_type',
+      'result',
     ),
     gauge('cache_entries', 'Entries kept in memory.', (s) => s.entries),
     gauge('cache_bytes', 'Estimated size of the entries kept in memory.', (s) => s.bytes),
@@ -63,20 +55,17 @@ export const families: { readonly [K in ObservableKind]: readonly FamilyDefiniti
     counter('cache_invalidations_total', 'Entries deleted or expired on request.', (s) => s.invalidations),
   ],
   breaker: [
-    samples('gauge', 'breaker_state', '1 for the state the breaker is in, 0 for the others.', ['state'], (s) =>
-      breakerStates.map((state) => ({ labels: [state], value: s.state === state ? 1 : 0 })),
+    gauge(
+      'breaker_state',
+      '1 for the state the breaker is in, 0 for the others.',
+      (s) => Object.fromEntries(breakerStates.map((state) => [state, s.state === state ? 1 : 0])),
+      'state',
     ),
-    samples(
-      'counter',
+    counter(
       'breaker_calls_total',
       'Calls by outcome; rejected ones were refused and did not run.',
-      ['outcome'],
-      (s) => [
-        { labels: ['success'], value: s.successes },
-        { labels: ['failure'], value: s.failures },
-        { labels: ['ignored'], value: s.ignored },
-        { labels: ['rejected'], value: s.rejected },
-      ],
+      (s) => ({ success: s.successes, failure: s.failures, ignored: s.ignored, rejected: s.rejected }),
+      'outcome',
     ),
     counter(
       'breaker_late_results_total',
@@ -97,7 +86,7 @@ export const families: { readonly [K in ObservableKind]: readonly FamilyDefiniti
     counter('limiter_admitted_total', 'Work let through.', (s) => s.admitted),
     counter('limiter_completed_total', 'Work that has ended.', (s) => s.completed),
     counter('limiter_abandoned_total', 'Work whose caller left before it ended.', (s) => s.abandoned),
-    counterBy('limiter_rejected_total', 'Work refused, by reason.', 'reason', (s) => s.rejected),
+    counter('limiter_rejected_total', 'Work refused, by reason.', (s) => boundedKeys(s.rejected), 'reason'),
     counter(
       'limiter_queue_wait_seconds_total',
       'Time spent waiting by work that was let through.',
@@ -115,10 +104,12 @@ export const families: { readonly [K in ObservableKind]: readonly FamilyDefiniti
   ],
   'rate-limiter': [
     gauge('rate_limiter_keys', 'Callers kept track of.', (s) => s.keys),
-    samples('counter', 'rate_limiter_requests_total', 'Requests by result (allowed, denied).', ['result'], (s) => [
-      { labels: ['allowed'], value: s.allowed },
-      { labels: ['denied'], value: s.denied },
-    ]),
+    counter(
+      'rate_limiter_requests_total',
+      'Requests by result (allowed, denied).',
+      (s) => ({ allowed: s.allowed, denied: s.denied }),
+      'result',
+    ),
   ],
   loader: [
     counter('loader_loads_total', 'Keys asked for.', (s) => s.loads),
@@ -136,14 +127,21 @@ export const families: { readonly [K in ObservableKind]: readonly FamilyDefiniti
     gauge('batcher_queued', 'Items waiting for the next batch.', (s) => s.queued),
   ],
   pool: [
-    samples('gauge', 'db_pool_connections', 'Open connections by state (idle, in_use).', ['state'], (s) => [
-      { labels: ['idle'], value: s.idle },
-      { labels: ['in_use'], value: s.inUse },
-    ]),
+    gauge(
+      'db_pool_connections',
+      'Open connections by state (idle, in_use).',
+      (s) => ({ idle: s.idle, in_use: s.inUse }),
+      'state',
+    ),
     gauge('db_pool_max_connections', 'Connections there may be.', (s) => s.max),
     gauge('db_pool_waiting', 'Callers waiting for a connection.', (s) => s.waiting),
     counter('db_pool_connections_created_total', 'Connections opened.', (s) => s.created),
-    counterBy('db_pool_connections_destroyed_total', 'Connections closed, by reason.', 'reason', (s) => s.destroyed),
+    counter(
+      'db_pool_connections_destroyed_total',
+      'Connections closed, by reason.',
+      (s) => boundedKeys(s.destroyed),
+      'reason',
+    ),
     counter('db_pool_acquired_total', 'Connections handed to callers.', (s) => s.acquired),
     counter('db_pool_acquire_timeouts_total', 'Callers who got no connection in time.', (s) => s.acquireTimeouts),
     counter('db_pool_acquire_wait_seconds_total', 'Time spent waiting for connections.', (s) => s.acquireWaitMs / 1000),
@@ -156,8 +154,18 @@ export const families: { readonly [K in ObservableKind]: readonly FamilyDefiniti
     gauge('http_pool_in_flight', 'Requests in flight.', (s) => s.inFlight),
     gauge('http_pool_queued', 'Requests waiting for a connection.', (s) => s.queued),
     counter('http_pool_requests_total', 'Requests made.', (s) => s.requests),
-    counterBy('http_pool_responses_total', 'Responses by class of status.', 'status_class', (s) => s.responses),
-    counterBy('http_pool_failures_total', 'Requests that got no response, by error code.', 'code', (s) => s.failures),
+    counter(
+      'http_pool_responses_total',
+      'Responses by class of status.',
+      (s) => boundedKeys(s.responses),
+      'status_class',
+    ),
+    counter(
+      'http_pool_failures_total',
+      'Requests that got no response, by error code.',
+      (s) => boundedKeys(s.failures),
+      'code',
+    ),
     counter('http_pool_retries_total', 'Requests made again.', (s) => s.retries),
   ],
   workers: [
@@ -172,89 +180,22 @@ export const families: { readonly [K in ObservableKind]: readonly FamilyDefiniti
   ],
 };
 
-/** What several things add up to. Shown from the start, whatever is observed: dashboards and alerts count on these names. */
-export interface TotalDefinition {
-  name: string;
-  help: string;
-  labels: readonly string[];
-  /** How prom-client's AggregatorRegistry joins the workers of a cluster. */
-  aggregator: 'sum' | 'average';
-  from: { readonly [K in ObservableKind]?: (stats: StatsByKind[K], options: ObserveOptions) => readonly Sample[] };
+/**
+ * Hits and misses by tier. A lookup that memory could not answer goes on to Redis, if there is one, and is a miss of
+ * memory either way.
+ */
+export function lookups(
+  { hitsMemory, hitsRemote, misses }: CacheStats,
+  options: ObserveOptions,
+): Record<string, { hit: number; miss: number }> {
+  const memory = { hit: hitsMemory, miss: hitsRemote + misses };
+  return (options.remote ?? hitsRemote > 0) ? { memory, redis: { hit: hitsRemote, miss: misses } } : { memory };
 }
 
-export const totals: readonly TotalDefinition[] = [
-  {
-    name: 'concurrent_requests',
-    help: 'Requests in flight behind the admission limiter.',
-    labels: [],
-    aggregator: 'sum',
-    from: { limiter: (s, o) => (o.admission ? one(s.inFlight) : []) },
-  },
-  {
-    name: 'queue_depth',
-    help: 'Requests waiting in front of the admission limiter.',
-    labels: [],
-    aggregator: 'sum',
-    from: {
-      limiter: (s, o) => (o.admission ? one(s.queued) : []),
-      queue: (s, o) => (o.admission ? one(s.size) : []),
-    },
-  },
-  {
-    name: 'cache_hit_ratio',
-    help: 'Share of lookups that were hits, of all caches, since the start. Aggregate cache_requests_total instead.',
-    labels: ['cache_type'],
-    aggregator: 'average',
-    from: {
-      cache: (s, o) =>
-        cacheTiers(s, o).map(({ type, hits, lookups }) => ({ labels: [type], value: hits, of: lookups })),
-    },
-  },
-  {
-    name: 'db_connection_pool_size',
-    help: 'Open database connections, idle and in use.',
-    labels: [],
-    aggregator: 'sum',
-    from: { pool: (s) => one(s.size) },
-  },
-];
-
-/** A lookup that memory could not answer goes on to Redis, if there is one, and is a miss of memory either way. */
-function cacheTiers(stats: CacheStats, options: ObserveOptions): { type: string; hits: number; lookups: number }[] {
-  const { hitsMemory, hitsRemote, misses } = stats;
-  const tiers = [{ type: 'memory', hits: hitsMemory, lookups: hitsMemory + hitsRemote + misses }];
-  if (options.remote ?? hitsRemote > 0) tiers.push({ type: 'redis', hits: hitsRemote, lookups: hitsRemote + misses });
-  return tiers;
+function gauge<S>(name: string, help: string, read: Family<S>['read'], ...labels: readonly string[]): Family<S> {
+  return { type: 'gauge', name, help, labels, read };
 }
 
-function gauge<S>(name: string, help: string, read: (stats: S) => number): FamilyDefinition<S> {
-  return { name, help, type: 'gauge', labels: [], read: (stats) => one(read(stats)) };
-}
-
-function counter<S>(name: string, help: string, read: (stats: S) => number): FamilyDefinition<S> {
-  return { name, help, type: 'counter', labels: [], read: (stats) => one(read(stats)) };
-}
-
-function counterBy<S>(name: string, help: string, label: string, read: (stats: S) => CountBy): FamilyDefinition<S> {
-  return {
-    name,
-    help,
-    type: 'counter',
-    labels: [label],
-    read: (stats) => Object.entries(read(stats)).map(([key, value = 0]) => ({ labels: [boundedLabel(key)], value })),
-  };
-}
-
-function samples<S>(
-  type: 'counter' | 'gauge',
-  name: string,
-  help: string,
-  labels: readonly string[],
-  read: FamilyDefinition<S>['read'],
-): FamilyDefinition<S> {
-  return { name, help, type, labels, read };
-}
-
-function one(value: number): readonly Sample[] {
-  return [{ labels: [], value }];
+function counter<S>(name: string, help: string, read: Family<S>['read'], ...labels: readonly string[]): Family<S> {
+  return { type: 'counter', name, help, labels, read };
 }

@@ -1,6 +1,6 @@
 export type { Clock } from './clock.ts';
 export { MetricsError } from './errors.ts';
-export { Metrics, type MetricsOptions, type MetricsRegistry } from './metrics.ts';
+export { Metrics, type MetricsOptions } from './metrics.ts';
 export type {
   BatcherStats,
   BreakerStats,
@@ -17,3 +17,4 @@ export type {
   StatsByKind,
   WorkerPoolStats,
 } from './observable.ts';
+export type { MetricsRegistry } from './registered-metrics.ts';

@@ -1,3 +1,5 @@
+import { isWord } from './bounded-label.ts';
+
 export function checkPrefix(prefix: string): void {
   if (typeof prefix !== 'string' || !/^([a-zA-Z_][a-zA-Z0-9_]*)?$/.test(prefix))
     throw new RangeError(
@@ -12,6 +14,13 @@ export function checkBuckets(buckets: readonly number[]): void {
     buckets.every((bound, index) => Number.isFinite(bound) && bound > (buckets[index - 1] ?? 0));
   if (!ascending)
     throw new RangeError(`@x/metrics: buckets must be finite seconds > 0 in ascending order, got ${show(buckets)}`);
+}
+
+export function checkRefusalCodes(codes: readonly string[]): void {
+  if (!Array.isArray(codes) || !codes.every(isWord))
+    throw new RangeError(
+      `@x/metrics: refusalCodes must be words of at most 64 letters, digits, _ . : -, got ${show(codes)}`,
+    );
 }
 
 export function checkCount(option: string, value: number, min: number): void {

@@ -1,62 +1,59 @@
-import { boundedLabel, OTHER } from './bounded-label.ts';
+import type { Counter, Gauge, Histogram } from 'prom-client';
+import { OTHER } from './bounded-label.ts';
 import type { Clock } from './clock.ts';
-import { DurationHistogram, type DurationSeries } from './duration-histogram.ts';
-import { Family } from './family.ts';
-import { refusalCode, statusOfResult, statusOfThrow, type ToolStatus, toolStatuses } from './tool-status.ts';
+import type { RegisteredMetrics } from './registered-metrics.ts';
+import { errorCode, statusOfResult, statusOfThrow, type ToolStatus } from './tool-status.ts';
 
 export interface ToolMetricsOptions {
-  prefix: string;
+  metrics: RegisteredMetrics;
   buckets: readonly number[];
+  refusalCodes: ReadonlySet<string>;
   maxSeries: number;
+  /** Counts series that were not made because of `maxSeries`. */
+  dropped: Counter;
   clock: Clock;
-  /** Called before the values of the two families beside the histogram are read. */
-  collect: () => void;
 }
 
 /** Durations, calls in flight and refusals of tools. */
 export class ToolMetrics {
-  readonly durations: DurationHistogram;
-  readonly inFlight: Family;
-  readonly refusals: Family;
+  readonly #durations: Histogram;
+  readonly #inFlight: Gauge;
+  readonly #refusals: Counter;
+  readonly #dropped: Counter;
+  readonly #refusalCodes: ReadonlySet<string>;
   readonly #clock: Clock;
-  readonly #maxSeries: number;
+  readonly #maxTools: number;
   readonly #tools = new Map<string, Tool>();
-  #droppedTools = 0;
 
-  constructor({ prefix, buckets, maxSeries, clock, collect }: ToolMetricsOptions) {
-    this.#clock = clock;
-    this.#maxSeries = maxSeries;
-    this.durations = new DurationHistogram(
-      `${prefix}tool_execution_duration_seconds`,
+  constructor({ metrics, buckets, refusalCodes, maxSeries, dropped, clock }: ToolMetricsOptions) {
+    this.#durations = metrics.histogram(
+      DURATIONS,
       'Time from the call of a tool to its end, by status (success, error, refused, cancelled).',
+      ['tool_name', 'status'],
       buckets,
     );
-    const common = { aggregator: 'sum', maxSeries, collect } as const;
-    this.inFlight = new Family({
-      ...common,
-      name: `${prefix}tool_executions_in_flight`,
-      help: 'Tool calls that have not ended.',
-      type: 'gauge',
-      labels: ['tool_name'],
-    });
-    this.refusals = new Family({
-      ...common,
-      name: `${prefix}tool_refusals_total`,
-      help: 'Tool calls that were refused (shed, rate limited, circuit open, timed out), by code.',
-      type: 'counter',
-      labels: ['tool_name', 'code'],
-    });
-  }
-
-  /** Series of the histogram that were not made because of `maxSeries`. */
-  get droppedSeries(): number {
-    return this.#droppedTools * toolStatuses.length;
+    this.#inFlight = metrics.gauge('tool_executions_in_flight', 'Tool calls that have not ended.', ['tool_name']);
+    this.#refusals = metrics.counter(
+      'tool_refusals_total',
+      'Tool calls that were refused (shed, rate limited, circuit open, timed out), by code.',
+      ['tool_name', 'code'],
+    );
+    this.#dropped = dropped;
+    this.#refusalCodes = refusalCodes;
+    this.#clock = clock;
+    // One place is for the tools that have none of their own.
+    this.#maxTools = Math.floor(maxSeries / Math.max(STATUSES, refusalCodes.size)) - 1;
   }
 
   instrument<F extends (...args: never[]) => unknown>(name: string, handler: F): F {
     const tool = this.#tool(name);
     const clock = this.#clock;
     const run = handler as unknown as (...args: unknown[]) => unknown;
+    const end = (startedAt: number, status: ToolStatus): void => {
+      tool.inFlight--;
+      this.#durations.observe({ tool_name: tool.name, status }, (clock.now() - startedAt) / 1_000);
+    };
+    const judge = (result: unknown, context: unknown): ToolStatus => this.#statusOf(tool, result, context);
     function instrumented(this: unknown, ...args: unknown[]): unknown {
       const startedAt = clock.now();
       tool.inFlight++;
@@ -65,20 +62,20 @@ export class ToolMetrics {
       try {
         result = run.apply(this, args);
       } catch (error) {
-        finish(tool, statusOfThrow(context), clock.now() - startedAt);
+        end(startedAt, statusOfThrow(context));
         throw error;
       }
       if (!isThenable(result)) {
-        finishResult(tool, result, context, clock.now() - startedAt);
+        end(startedAt, judge(result, context));
         return result;
       }
       return result.then(
         (value) => {
-          finishResult(tool, value, context, clock.now() - startedAt);
+          end(startedAt, judge(value, context));
           return value;
         },
         (error: unknown) => {
-          finish(tool, statusOfThrow(context), clock.now() - startedAt);
+          end(startedAt, statusOfThrow(context));
           throw error;
         },
       );
@@ -86,66 +83,46 @@ export class ToolMetrics {
     return instrumented as unknown as F;
   }
 
-  /** Between `begin` and `end` of a collection. */
+  /** Calls in flight are counted in plain numbers: a gauge that goes up and down costs as much as the histogram. */
   collect(): void {
-    for (const tool of new Set(this.#tools.values())) {
-      this.inFlight.add(tool, tool.name, { labels: [], value: tool.inFlight });
-      for (const [code, value] of tool.refusals) this.refusals.add(tool, tool.name, { labels: [code], value });
-    }
+    for (const { name, inFlight } of this.#tools.values()) this.#inFlight.set({ tool_name: name }, inFlight);
   }
 
   /** The same for each call with a name: a stateless server registers its tools anew for each request. */
   #tool(name: string): Tool {
-    const known = this.#tools.get(name);
-    if (known !== undefined) return known;
-    // Names beyond the bound are not kept either: they share one tool, and are counted each time they are instrumented.
-    if (name !== OTHER && this.durations.size + 2 * toolStatuses.length > this.#maxSeries) {
-      this.#droppedTools++;
+    let tool = this.#tools.get(name);
+    if (tool !== undefined) return tool;
+    // Names past the limit are not kept either: they share one tool, and are counted each time they are instrumented.
+    if (name !== OTHER && this.#tools.size >= this.#maxTools) {
+      this.#dropped.inc({ metric: DURATIONS }, STATUSES);
       return this.#tool(OTHER);
     }
-    const series = (status: ToolStatus) => this.durations.add({ tool_name: name, status });
-    const tool: Tool = {
-      name,
-      inFlight: 0,
-      refusals: new Map(),
-      success: series('success'),
-      error: series('error'),
-      refused: series('refused'),
-      cancelled: series('cancelled'),
-    };
+    tool = { name, inFlight: 0 };
     this.#tools.set(name, tool);
     return tool;
   }
+
+  #statusOf(tool: Tool, result: unknown, context: unknown): ToolStatus {
+    try {
+      const status = statusOfResult(result, context, this.#refusalCodes);
+      if (status === 'refused') this.#refusals.inc({ tool_name: tool.name, code: errorCode(result) as string });
+      return status;
+    } catch {
+      // A result with a getter that throws fails where it is used, not here.
+      return 'error';
+    }
+  }
 }
 
-interface Tool extends Record<ToolStatus, DurationSeries> {
+interface Tool {
   readonly name: string;
-  readonly refusals: Map<string, number>;
   inFlight: number;
 }
 
-/** Codes come from results, so that a handler could make them up without end. */
-const MAX_CODES = 50;
+const DURATIONS = 'tool_execution_duration_seconds';
 
-function finishResult(tool: Tool, result: unknown, context: unknown, elapsedMs: number): void {
-  let status: ToolStatus = 'error';
-  try {
-    status = statusOfResult(result, context);
-    if (status === 'refused') {
-      let code = boundedLabel(refusalCode(result) ?? '');
-      if (tool.refusals.size >= MAX_CODES && !tool.refusals.has(code)) code = OTHER;
-      tool.refusals.set(code, (tool.refusals.get(code) ?? 0) + 1);
-    }
-  } catch {
-    // A result with a getter that throws fails where it is used, not here.
-  }
-  finish(tool, status, elapsedMs);
-}
-
-function finish(tool: Tool, status: ToolStatus, elapsedMs: number): void {
-  tool.inFlight--;
-  tool[status].record(elapsedMs / 1000);
-}
+/** Series for each tool: one for each status. */
+const STATUSES = 4;
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';

@@ -1,14 +1,20 @@
-/** How a tool call ended, the `status` label of `tool_execution_duration_seconds`. */
+/**
+ * How a tool call ended, the `status` label of `tool_execution_duration_seconds`:
+ * - `success`: it returned a result without `isError`
+ * - `refused`: it returned a refusal, an error with one of the refusal codes in `_meta['x/error']`
+ * - `cancelled`: it failed after the caller had left, whatever the handler made of it
+ * - `error`: it failed in any other way
+ */
 export type ToolStatus = 'success' | 'error' | 'refused' | 'cancelled';
 
-export const toolStatuses: readonly ToolStatus[] = ['success', 'error', 'refused', 'cancelled'];
+/** What the `/mcp` wrappers of @x/breaker and @x/backpressure answer instead of doing the work. */
+export const wrapperRefusalCodes: readonly string[] = ['ERR_CIRCUIT_OPEN', 'ERR_OVERLOADED', 'ERR_TIMEOUT'];
 
 /** The status of a call that returned. */
-export function statusOfResult(result: unknown, context: unknown): ToolStatus {
+export function statusOfResult(result: unknown, context: unknown, refusalCodes: ReadonlySet<string>): ToolStatus {
   if (!isObject(result) || result.isError !== true) return 'success';
-  // A caller who left is the reason for the failure, whatever the handler made of it.
   if (isAborted(context)) return 'cancelled';
-  return refusalCode(result) === undefined ? 'error' : 'refused';
+  return refusalCodes.has(errorCode(result) as string) ? 'refused' : 'error';
 }
 
 /** The status of a call that threw. */
@@ -16,12 +22,11 @@ export function statusOfThrow(context: unknown): ToolStatus {
   return isAborted(context) ? 'cancelled' : 'error';
 }
 
-/** The code of a refusal (shed, rate limited, circuit open, …), '' if it has none; undefined if it is no refusal. */
-export function refusalCode(result: unknown): string | undefined {
+/** `code` of the `_meta['x/error']` of a result. */
+export function errorCode(result: unknown): unknown {
   const meta = isObject(result) ? result._meta : undefined;
-  const refusal = isObject(meta) ? meta['x/error'] : undefined;
-  if (!isObject(refusal)) return undefined;
-  return typeof refusal.code === 'string' ? refusal.code : '';
+  const error = isObject(meta) ? meta['x/error'] : undefined;
+  return isObject(error) ? error.code : undefined;
 }
 
 /** Both lines of the SDK: `ctx.signal` (1.x) and `ctx.mcpReq.signal` (2.x). */

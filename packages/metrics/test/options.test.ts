@@ -7,6 +7,10 @@ test.each([
   [{ buckets: [] }, '@x/metrics: buckets must be finite seconds > 0 in ascending order, got []'],
   [{ buckets: [1, 1] }, '@x/metrics: buckets must be finite seconds > 0 in ascending order, got [1,1]'],
   [{ buckets: [0, 1] }, '@x/metrics: buckets must be finite seconds > 0 in ascending order, got [0,1]'],
+  [
+    { refusalCodes: ['a b'] },
+    '@x/metrics: refusalCodes must be words of at most 64 letters, digits, _ . : -, got ["a b"]',
+  ],
   [{ maxSeries: 7 }, '@x/metrics: maxSeries must be an integer >= 8, got 7'],
   [{ maxSeries: 1.5 }, '@x/metrics: maxSeries must be an integer >= 8, got 1.5'],
 ])('%j is refused', (options, message) => {
@@ -35,6 +39,7 @@ test('an option set to undefined counts as absent', async () => {
     registry: undefined,
     prefix: undefined,
     buckets: undefined,
+    refusalCodes: undefined,
     defaultMetrics: undefined,
     maxSeries: undefined,
     onError: undefined,
