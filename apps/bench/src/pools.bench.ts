@@ -1,11 +1,10 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
 import { startPostgres } from '@x/local-services';
 import { HttpPool } from '@x/pools/http';
 import { PostgresPool } from '@x/pools/postgres';
 import { WorkerPool } from '@x/pools/workers';
-import { bench, group, run } from 'mitata';
 import pg from 'pg';
 import { Piscina } from 'piscina';
 import { Agent, request } from 'undici';
@@ -14,51 +13,76 @@ const ours = '@x/pools';
 /** The peers of each kind by name, ours first; each gives one round trip. */
 type Contenders = Record<string, () => Promise<unknown>>;
 
-/** The three pools beside what they are built on, over the same server, for some numbers of callers. */
+/**
+ * The three pools beside what they are built on, over the same server, for some numbers of callers. The contenders take
+ * turns in short rounds, not one after the other as in mitata: a network round trip is at the mercy of what else the
+ * machine does, and so that falls on all of them alike.
+ */
 export async function runPoolsBench(): Promise<void> {
   await using postgres = await startPostgres();
   await using http = await startHttpServer();
-  const kinds: Record<string, { contenders: Contenders; callers: number[] }> = {
-    'query (select $1)': { contenders: await databaseContenders(postgres.url), callers: [1, 10, 20] },
-    'HTTP GET, JSON': { contenders: httpContenders(http.url), callers: [1, 10, 50] },
-    'worker round trip': { contenders: workerContenders(), callers: [1] },
-  };
-
-  const cases = Object.entries(kinds).flatMap(([kind, { contenders, callers }]) =>
-    callers.map((count) => ({ label: `${kind}, ${count} callers`, count, contenders })),
-  );
-  for (const { label, count, contenders } of cases) {
-    group(() => {
-      for (const [name, call] of Object.entries(contenders)) {
-        bench(`${label}: ${name}`, () => roundTrips(count, call));
-      }
-    });
-  }
-
-  const { benchmarks } = await run();
-  const medians = new Map(benchmarks.map(({ alias, runs }) => [alias, runs[0]?.stats?.p50 ?? Number.NaN]));
-  const median = (alias: string) => medians.get(alias) ?? Number.NaN;
-  for (const { label, contenders } of cases) {
-    for (const name of Object.keys(contenders)) {
-      if (name === ours) continue;
-      const ratio = median(`${label}: ${name}`) / median(`${label}: ${ours}`);
-      console.log(`${label}: throughput of ${ours} / ${name} = ${ratio.toFixed(2)}`);
-    }
+  const database = await databaseContenders(postgres.url);
+  const kinds: [string, Contenders, number[]][] = [
+    ['query', database.plain, [1, 10, 20]],
+    ['prepared query', database.prepared, [1, 10, 20]],
+    ['HTTP GET of JSON', httpContenders(http.url), [1, 10, 50]],
+    ['worker round trip', workerContenders(), [1]],
+  ];
+  for (const [kind, contenders, counts] of kinds) {
+    for (const callers of counts) report(`${kind}, ${callers} callers`, await takeTurns(contenders, callers));
   }
   for (const close of closers) await close();
 }
 
 const closers: (() => Promise<unknown>)[] = [];
+const rounds = 15;
+const callsInRound = 400;
+
+interface Measured {
+  wallUs: number;
+  cpuUs: number;
+}
+
+/** Microseconds of time and of this process's CPU for each call: the median of the rounds. */
+async function takeTurns(contenders: Contenders, callers: number): Promise<Map<string, Measured>> {
+  const samples = new Map(Object.keys(contenders).map((name) => [name, [] as Measured[]]));
+  for (let round = -2; round < rounds; round++) {
+    for (const [name, call] of Object.entries(contenders)) {
+      const cpu = process.cpuUsage();
+      const start = performance.now();
+      await roundTrips(callers, call);
+      const wallUs = ((performance.now() - start) * 1_000) / callsInRound;
+      const { user, system } = process.cpuUsage(cpu);
+      if (round >= 0) samples.get(name)?.push({ wallUs, cpuUs: (user + system) / callsInRound });
+    }
+  }
+  const median = (values: number[]) => values.sort((x, y) => x - y)[Math.floor(values.length / 2)] ?? Number.NaN;
+  return new Map(
+    [...samples].map(([name, all]) => [
+      name,
+      { wallUs: median(all.map(({ wallUs }) => wallUs)), cpuUs: median(all.map(({ cpuUs }) => cpuUs)) },
+    ]),
+  );
+}
+
+function report(label: string, measured: Map<string, Measured>): void {
+  const mine = measured.get(ours);
+  for (const [name, { wallUs, cpuUs }] of measured) {
+    const ratio = name === ours ? '' : `, ${ours} / ${name} = ${(wallUs / (mine?.wallUs ?? Number.NaN)).toFixed(2)}`;
+    const each = `${(1e6 / wallUs).toFixed(0)} per second, ${cpuUs.toFixed(0)} us of CPU`;
+    console.log(`${label}: ${name} ${each}${ratio}`);
+  }
+}
 
 async function roundTrips(callers: number, call: () => Promise<unknown>): Promise<void> {
   await Promise.all(
     Array.from({ length: callers }, async () => {
-      for (let n = 0; n < 4; n++) await call();
+      for (let n = 0; n < callsInRound / callers; n++) await call();
     }),
   );
 }
 
-async function databaseContenders(connectionString: string): Promise<Contenders> {
+async function databaseContenders(connectionString: string): Promise<{ plain: Contenders; prepared: Contenders }> {
   const pool = new PostgresPool({ connectionString, minSize: 20, maxSize: 20 });
   await pool.start();
   const peer = new pg.Pool({ connectionString, max: 20 });
@@ -67,11 +91,14 @@ async function databaseContenders(connectionString: string): Promise<Contenders>
     () => pool.close(),
     () => peer.end(),
   );
+  const text = 'select $1::int as n';
+  const values = [1];
   return {
-    [ours]: () => pool.query('select $1::int as n', [1]),
-    'pg.Pool': () => peer.query('select $1::int as n', [1]),
-    [`${ours}, prepared`]: () => pool.query('select $1::int as n', [1], { name: 'n' }),
-    'pg.Pool, prepared': () => peer.query({ name: 'n', text: 'select $1::int as n', values: [1] }),
+    plain: { [ours]: () => pool.query(text, values), 'pg.Pool': () => peer.query(text, values) },
+    prepared: {
+      [ours]: () => pool.query(text, values, { name: 'n' }),
+      'pg.Pool': () => peer.query({ name: 'n', text, values }),
+    },
   };
 }
 
@@ -100,23 +127,27 @@ function workerContenders(): Contenders {
   return { [ours]: () => pool.run(1), piscina: () => peer.run(1) };
 }
 
-/** In a thread of its own, so that the server's work is not counted as the client's. */
+/** In a process of its own, so that the server's work is not counted as the client's. */
 async function startHttpServer(): Promise<{ url: string; [Symbol.asyncDispose](): Promise<void> }> {
-  const worker = new Worker(
-    `const { createServer } = require('node:http');
-     const body = JSON.stringify({ id: 'u1', name: 'Ada', tags: ['a', 'b'] });
-     const server = createServer((request, response) => {
-       response.setHeader('content-type', 'application/json');
-       response.end(body);
-     });
-     server.listen(0, '127.0.0.1', () => require('node:worker_threads').parentPort.postMessage(server.address().port));`,
-    { eval: true },
+  const server = spawn(
+    process.execPath,
+    [
+      '--eval',
+      `const body = JSON.stringify({ id: 'u1', name: 'Ada', tags: ['a', 'b'] });
+       const server = require('node:http').createServer((request, response) => {
+         response.setHeader('content-type', 'application/json');
+         response.end(body);
+       });
+       server.listen(0, '127.0.0.1', () => process.send(server.address().port));
+       process.on('disconnect', () => process.exit());`,
+    ],
+    { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
   );
-  const [port] = await once(worker, 'message');
+  const [port] = await once(server, 'message');
   return {
     url: `http://127.0.0.1:${port}`,
     async [Symbol.asyncDispose]() {
-      await worker.terminate();
+      server.kill();
     },
   };
 }
