@@ -36,7 +36,10 @@ export function afterPromises(dispatch: () => void): void {
   void resolved.then(() => process.nextTick(dispatch));
 }
 
-/** Calls `dispatch` when no key has joined for `windowMs`, or `maxWaitMs` after now. */
+/**
+ * Calls `dispatch` when no key has joined for `windowMs`, or `maxWaitMs` after now. A process that was held up finds the
+ * window over and requests waiting in its sockets: those that are ready are read before the window is taken for over.
+ */
 export function slidingWindow(
   clock: Clock,
   { windowMs, maxWaitMs = windowMs }: { windowMs: number; maxWaitMs?: number | undefined },
@@ -44,11 +47,10 @@ export function slidingWindow(
   dispatch: () => void,
 ): void {
   const end = clock.now() + maxWaitMs;
-  const wait = () => {
-    const now = clock.now();
-    const due = Math.min(end, joinedAt() + windowMs);
-    if (now >= due) dispatch();
-    else clock.setTimeout(wait, due - now);
+  const look = () => {
+    const msLeft = Math.min(end, joinedAt() + windowMs) - clock.now();
+    if (msLeft <= 0) dispatch();
+    else clock.setTimeout(() => setImmediate(look), msLeft);
   };
-  clock.setTimeout(wait, windowMs);
+  clock.setTimeout(() => setImmediate(look), windowMs);
 }

@@ -38,6 +38,31 @@ describe('schedules', () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
+  it('a process that was held up past the window takes in first what has arrived meanwhile', async () => {
+    let now = 0;
+    let timer = () => {};
+    const clock = {
+      now: () => now,
+      setTimeout: (fn: () => void) => {
+        timer = fn;
+      },
+      clearTimeout() {},
+    };
+    const { loader, batches } = recording({ schedule: { windowMs: 5, maxWaitMs: 500 }, clock });
+    const loads = [loader.load(1)];
+    now = 100;
+    // The loop comes back to an overdue timer, and to a request that is ready to be read.
+    timer();
+    loads.push(loader.load(2));
+    await turn();
+    expect(batches).toEqual([]);
+    now = 105;
+    timer();
+    await turn();
+    expect(batches).toEqual([[1, 2]]);
+    await Promise.all(loads);
+  });
+
   it('with maxWaitMs each key starts the window again, up to that long after the first', async () => {
     const clock = new ManualClock();
     const { loader, batches } = recording({ schedule: { windowMs: 5, maxWaitMs: 12 }, clock });
