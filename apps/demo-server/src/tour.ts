@@ -7,7 +7,7 @@ import { type ChildServer, startChildServer } from './child-server.ts';
 
 // A tour of the demo server: starts one, calls every tool through the official client, and prints what each pattern did.
 // Small limits, so that shedding and the circuit can be seen in seconds.
-const FLAGS = ['--max-concurrency', '8', '--max-queue', '16', '--breaker-recovery', '2000'];
+const FLAGS = ['--max-concurrency', '32', '--max-queue', '32', '--breaker-recovery', '2000'];
 
 const server = await startChildServer(fileURLToPath(new URL('./main.js', import.meta.url)), FLAGS);
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
@@ -115,7 +115,7 @@ async function tour({ url, upstreamUrl }: ChildServer): Promise<void> {
   say(`well again: the circuit closed after ${ms(recoveryMs)}`);
 
   heading(
-    'Load shedding (@x/backpressure): 200 calls at once to a slow tool, on a server that takes 8 and lets 16 wait',
+    'Load shedding (@x/backpressure): 200 calls at once to a slow tool, on a server that takes 32 and lets 32 wait',
   );
   await setUpstream('slow', 300);
   const statuses = await Promise.all(Array.from({ length: 200 }, (_, n) => rawCall(url, n)));
