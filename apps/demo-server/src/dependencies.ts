@@ -87,6 +87,8 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     web: limiter(20),
     cpu: limiter(config.workerThreads * 2),
   };
+  // Of one URL each, over all calls of fetch_with_limit together.
+  const webFetches = new ConcurrencyLimiter({ limit: 10, maxQueue: 5_000, queueTimeoutMs: 60_000 });
   const admission = new ConcurrencyLimiter({
     limit: config.maxConcurrency,
     maxQueue: config.maxQueue,
@@ -99,6 +101,7 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
   metrics.observe('limiter', 'admission', admission, { admission: true });
   for (const [name, thing] of Object.entries(limiters)) metrics.observe('limiter', name, thing);
   for (const [name, thing] of Object.entries(breakers)) metrics.observe('breaker', name, thing);
+  metrics.observe('limiter', 'web-fetches', webFetches);
   metrics.observe('cache', 'results', cache);
   metrics.observe('rate-limiter', 'callers', rateLimiter);
   metrics.observe('loader', 'userDetails', loaders.userDetails);
@@ -121,6 +124,7 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     loaders,
     breakers,
     limiters,
+    webFetches,
     admission,
     rateLimiter,
     metrics,

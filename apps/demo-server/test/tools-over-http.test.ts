@@ -1,7 +1,7 @@
 import type { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ChildServer } from '../src/child-server.ts';
-import { call, connect, errorOf, metric, startDemo, text } from './demo.ts';
+import { call, connect, errorOf, eventually, metric, setUpstream, startDemo, text } from './demo.ts';
 
 let server: ChildServer;
 let client: Client;
@@ -236,6 +236,16 @@ describe('fetch_with_limit', () => {
       ]),
     );
     expect(denied).toContain(server.url.replace('/mcp', '/metrics'));
+  });
+
+  test('however many calls there are, at most 10 URLs are fetched at once', async () => {
+    await setUpstream(server, { mode: 'slow', delayMs: 300 });
+    const urls = Array.from({ length: 15 }, (_, n) => `${server.upstreamUrl}/documents/d${n + 1}`);
+    const calls = [1, 2].map(() => call(client, 'fetch_with_limit', { urls }));
+    await eventually(async () => (await metric(server, /^limiter_in_flight\{.*"web-fetches"/)) === 10);
+    expect(await metric(server, /^limiter_queued\{.*"web-fetches"/)).toBeGreaterThan(0);
+    await setUpstream(server, { mode: 'ok' });
+    for (const result of await Promise.all(calls)) expect((result.structuredContent as any).fetched).toHaveLength(15);
   });
 
   test.each([[{ urls: ['file:///etc/passwd'] }], [{ urls: ['ftp://x'] }], [{ urls: [] }]])(

@@ -35,7 +35,7 @@ function assemble(
   let handler = tool.handler;
   if (tool.dependency === 'postgres' || tool.dependency === 'upstream')
     handler = guardedTool(breakers[tool.dependency], handler);
-  handler = limitedTool(limiters[tool.dependency], handler, { name, timeoutMs: config.toolTimeout });
+  handler = limitedTool(limiters[tool.dependency], handler, { name, timeoutMs: tool.timeoutMs ?? config.toolTimeout });
   if (tool.cacheTtlMs !== undefined) {
     handler = cachedTool(cache, handler, {
       name,

@@ -1,10 +1,11 @@
-import { settleLimit } from '@x/backpressure';
+import type { HttpPool } from '@x/pools/http';
 import { z } from 'zod';
 import type { Dependencies } from '../dependencies.ts';
 import { defineTool, progressReporter, result, type Tool, type ToolDescription } from './tool.ts';
 
-const AT_ONCE = 10;
 const EACH_TIMEOUT_MS = 30_000;
+// Clients give up after 60 s (the default of MCP's SDK): by then they have what there is.
+const TOTAL_TIMEOUT_MS = 55_000;
 const MAX_TEXT = 20_000;
 
 const description = {
@@ -34,31 +35,25 @@ const description = {
   annotations: { readOnlyHint: true, idempotentHint: true, openWorldHint: true },
 } satisfies ToolDescription;
 
-export function fetchWithLimit({ web, webOrigins }: Dependencies): Tool {
+export function fetchWithLimit({ web, webFetches, webOrigins }: Dependencies): Tool {
   return defineTool(description, {
     dependency: 'web',
+    timeoutMs: TOTAL_TIMEOUT_MS + 5_000,
     async handler({ urls }, ctx) {
       const report = progressReporter(ctx, urls.length);
-      const outcomes = await settleLimit(
-        urls,
-        AT_ONCE,
-        async (url, { signal }) => {
-          try {
-            const response = await web.get(url, { signal, timeoutMs: EACH_TIMEOUT_MS });
-            const text = await response.text();
-            return {
-              url,
-              status: response.status,
-              content_type: response.headers.get('content-type'),
-              text: text.slice(0, MAX_TEXT),
-              truncated: text.length > MAX_TEXT,
-            };
-          } finally {
-            report();
-          }
-        },
-        { signal: ctx.signal },
+      const end = performance.now() + TOTAL_TIMEOUT_MS;
+      const outcomes = await Promise.allSettled(
+        urls.map((url) =>
+          webFetches
+            .run(
+              ({ signal }) =>
+                fetchText(web, url, signal, Math.min(EACH_TIMEOUT_MS, Math.max(1, end - performance.now()))),
+              { signal: ctx.signal, deadlineMs: TOTAL_TIMEOUT_MS },
+            )
+            .finally(report),
+        ),
       );
+      ctx.signal.throwIfAborted();
       return result({
         fetched: outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : [])),
         failed: outcomes.flatMap((outcome, index) =>
@@ -71,11 +66,25 @@ export function fetchWithLimit({ web, webOrigins }: Dependencies): Tool {
   });
 }
 
+/** The answer with any status; what is behind the status is for the caller to judge. */
+async function fetchText(web: HttpPool, url: string, signal: AbortSignal, timeoutMs: number) {
+  const response = await web.get(url, { signal, timeoutMs });
+  const text = await response.text();
+  return {
+    url,
+    status: response.status,
+    content_type: response.headers.get('content-type'),
+    text: text.slice(0, MAX_TEXT),
+    truncated: text.length > MAX_TEXT,
+  };
+}
+
 function explainFetchError(error: { code?: unknown }, origins: readonly string[]): { code: string; reason: string } {
   const code = typeof error.code === 'string' ? error.code : 'ERR_FETCH';
   const reasons: Record<string, string> = {
     ERR_EGRESS_DENIED: `this address may not be reached; allowed are ${origins.join(', ')}`,
-    ERR_TIMEOUT: `no whole answer within ${EACH_TIMEOUT_MS / 1_000} s`,
+    ERR_OVERLOADED: 'its turn did not come in time; try again with fewer URLs',
+    ERR_TIMEOUT: 'no whole answer in time',
     ERR_RESPONSE_TOO_LARGE: 'the answer is too large',
     ERR_TOO_MANY_REDIRECTS: 'too many redirects',
   };

@@ -29,6 +29,8 @@ export interface Tool {
   handler: ToolHandler;
   /** What it needs: decides on the circuit and the limiter. */
   dependency: 'postgres' | 'upstream' | 'cpu' | 'web';
+  /** How long one call may run. Milliseconds, default `--tool-timeout`. */
+  timeoutMs?: number;
   /** Results are cached so long, for all callers alike. Milliseconds; not cached when left out. */
   cacheTtlMs?: number | undefined;
 }
