@@ -92,30 +92,30 @@ export class Metrics implements AsyncDisposable {
     this.handler = scrapeHandler(this.registry as Scraped, this.#onError);
 
     const metrics = new RegisteredMetrics({ registry: this.registry, prefix, collect: () => this.#collect() });
-    const dropped = metrics.counter(
-      'metrics_dropped_series_total',
-      'Series that have no value of their own because their metric has too many.',
-      ['metric'],
-    );
-    this.#metrics = metrics;
-    this.#limit = new SeriesLimit(maxSeries, dropped);
-    this.#collectErrors = metrics.counter(
-      'metrics_collect_errors_total',
-      'Times that stats() of an observed thing threw while metrics were collected.',
-      ['kind', 'name'],
-    );
-    this.#totals = new Totals(metrics);
-    this.#tools = new ToolMetrics({
-      metrics,
-      buckets,
-      refusalCodes: new Set([...wrapperRefusalCodes, ...refusalCodes]),
-      maxSeries,
-      dropped,
-      clock,
-    });
-    if (options.defaultMetrics ?? registry === undefined) {
-      collectDefaultMetrics({ register: this.registry as Registry });
-      this.#collectEventLoop = eventLoopMetrics(metrics);
+    try {
+      this.#metrics = metrics;
+      this.#limit = new SeriesLimit(maxSeries, metrics);
+      this.#totals = new Totals(metrics);
+      this.#collectErrors = metrics.counter(
+        'metrics_collect_errors_total',
+        'Times that stats() of an observed thing threw while metrics were collected.',
+        ['kind', 'name'],
+      );
+      this.#tools = new ToolMetrics({
+        metrics,
+        limit: this.#limit,
+        buckets,
+        refusalCodes: new Set([...wrapperRefusalCodes, ...refusalCodes]),
+        clock,
+      });
+      if (options.defaultMetrics ?? registry === undefined) {
+        collectDefaultMetrics({ register: this.registry as Registry });
+        this.#collectEventLoop = eventLoopMetrics(metrics);
+      }
+    } catch (error) {
+      // Half a Metrics left in the registry would fail its scrapes.
+      metrics.removeAll();
+      throw error;
     }
   }
 
@@ -160,14 +160,13 @@ export class Metrics implements AsyncDisposable {
       thing,
       options,
       metrics: this.#metrics,
-      errors: this.#collectErrors,
       limit: this.#limit,
     });
     const collect = (): void => {
       try {
         this.#totals.add(kind, shown.collect(), options);
       } catch (error) {
-        shown.countError();
+        this.#collectErrors.inc({ kind, name: shownName });
         this.#onError(error);
       }
     };
@@ -175,6 +174,7 @@ export class Metrics implements AsyncDisposable {
     return () => {
       if (this.#observed.get(key) !== collect) return;
       this.#observed.delete(key);
+      this.#collectErrors.remove({ kind, name: shownName });
       shown.remove();
     };
   }

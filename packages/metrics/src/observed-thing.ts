@@ -11,49 +11,34 @@ export interface ObservedThingOptions<K extends ObservableKind> {
   thing: Observable<K>;
   options: ObserveOptions;
   metrics: RegisteredMetrics;
-  /** `metrics_collect_errors_total`. */
-  errors: Counter;
   limit: SeriesLimit;
 }
 
 /** A thing with `stats()`, and the series of prom-client's metrics that show it. */
 export class ObservedThing<K extends ObservableKind> {
-  readonly #kind: K;
   readonly #name: string;
   readonly #thing: Observable<K>;
   readonly #options: ObserveOptions;
   readonly #limit: SeriesLimit;
-  readonly #shown: readonly { family: Family<StatsByKind[K]>; target: Target }[];
-  readonly #errorsTarget: Target;
+  readonly #shown: readonly (Shown & { family: Family<StatsByKind[K]> })[];
   readonly #series = new Map<string, Series>();
-  #errors = 0;
 
-  constructor({ kind, name, thing, options, metrics, errors, limit }: ObservedThingOptions<K>) {
-    this.#kind = kind;
+  constructor({ kind, name, thing, options, metrics, limit }: ObservedThingOptions<K>) {
     this.#name = name;
     this.#thing = thing;
     this.#options = options;
     this.#limit = limit;
-    this.#errorsTarget = { name: 'metrics_collect_errors_total', metric: errors, labels: ['kind', 'name'] };
     this.#shown = families[kind].map((family) => {
       const labels = [nameLabels[kind], ...family.labels];
-      const metric = metrics[family.type](family.name, family.help, labels);
-      return { family, target: { name: family.name, metric, labels } };
+      return { family, labels, metric: metrics[family.type](family.name, family.help, labels) };
     });
   }
 
   /** Shows what `stats()` says now, and returns it. Throws what it throws. */
   collect(): StatsByKind[K] {
     const stats = this.#thing.stats();
-    for (const { family, target } of this.#shown)
-      this.#show(target, [this.#name], family.read(stats, this.#options), family.type);
+    for (const shown of this.#shown) this.#show(shown, [this.#name], shown.family.read(stats, this.#options));
     return stats;
-  }
-
-  /** `collect` threw. */
-  countError(): void {
-    this.#errors += 1;
-    this.#seriesOf(this.#errorsTarget, [this.#kind, this.#name]).show(this.#errors);
   }
 
   /** Takes its series away. */
@@ -61,29 +46,26 @@ export class ObservedThing<K extends ObservableKind> {
     for (const series of this.#series.values()) series.remove();
   }
 
-  #show(target: Target, labelValues: readonly string[], reading: Reading, type: Family<unknown>['type']): void {
+  #show(shown: Shown, labelValues: readonly string[], reading: Reading): void {
     if (typeof reading === 'object' && reading !== null) {
-      for (const [value, part] of Object.entries(reading)) this.#show(target, [...labelValues, value], part, type);
-    } else if (isShowable(reading, type)) {
-      this.#seriesOf(target, labelValues).show(reading);
+      for (const [value, part] of Object.entries(reading)) this.#show(shown, [...labelValues, value], part);
+      return;
     }
-  }
-
-  #seriesOf(target: Target, labelValues: readonly string[]): Series {
-    const key = [target.name, ...labelValues].join('\u0000');
+    if (!isShowable(reading, shown.family.type)) return;
+    const key = [shown.family.name, ...labelValues].join('\u0000');
     let series = this.#series.get(key);
     if (series === undefined) {
-      series = openSeries(target, labelValues, this.#limit);
+      series = openSeries(shown, labelValues, this.#limit);
       this.#series.set(key, series);
     }
-    return series;
+    series.show(reading);
   }
 }
 
-interface Target {
-  readonly name: string;
-  readonly metric: Counter | Gauge;
+interface Shown {
+  readonly family: Pick<Family<never>, 'name' | 'type'>;
   readonly labels: readonly string[];
+  readonly metric: Counter | Gauge;
 }
 
 interface Series {
@@ -91,13 +73,13 @@ interface Series {
   remove(): void;
 }
 
-function openSeries({ name, metric, labels: names }: Target, values: readonly string[], limit: SeriesLimit): Series {
-  const own = limit.admit(name);
+function openSeries({ family, metric, labels: names }: Shown, values: readonly string[], limit: SeriesLimit): Series {
+  const own = limit.admit(family.name);
   const labels = Object.fromEntries(names.map((label, index) => [label, own ? (values[index] ?? '') : OTHER]));
   const remove = () => {
     if (!own) return;
     metric.remove(labels);
-    limit.release(name);
+    limit.release(family.name);
   };
   if (metric instanceof Gauge) {
     // Gauges of different things do not add up, so those past the limit are not shown at all.

@@ -2,15 +2,14 @@ import type { Counter, Gauge, Histogram } from 'prom-client';
 import { OTHER } from './bounded-label.ts';
 import type { Clock } from './clock.ts';
 import type { RegisteredMetrics } from './registered-metrics.ts';
+import type { SeriesLimit } from './series-limit.ts';
 import { errorCode, statusOfResult, statusOfThrow, type ToolStatus } from './tool-status.ts';
 
 export interface ToolMetricsOptions {
   metrics: RegisteredMetrics;
+  limit: SeriesLimit;
   buckets: readonly number[];
   refusalCodes: ReadonlySet<string>;
-  maxSeries: number;
-  /** Counts series that were not made because of `maxSeries`. */
-  dropped: Counter;
   clock: Clock;
 }
 
@@ -19,13 +18,13 @@ export class ToolMetrics {
   readonly #durations: Histogram;
   readonly #inFlight: Gauge;
   readonly #refusals: Counter;
-  readonly #dropped: Counter;
+  readonly #limit: SeriesLimit;
   readonly #refusalCodes: ReadonlySet<string>;
   readonly #clock: Clock;
   readonly #maxTools: number;
   readonly #tools = new Map<string, Tool>();
 
-  constructor({ metrics, buckets, refusalCodes, maxSeries, dropped, clock }: ToolMetricsOptions) {
+  constructor({ metrics, limit, buckets, refusalCodes, clock }: ToolMetricsOptions) {
     this.#durations = metrics.histogram(
       DURATIONS,
       'Time from the call of a tool to its end, by status (success, error, refused, cancelled).',
@@ -38,11 +37,11 @@ export class ToolMetrics {
       'Tool calls that were refused (shed, rate limited, circuit open, timed out), by code.',
       ['tool_name', 'code'],
     );
-    this.#dropped = dropped;
+    this.#limit = limit;
     this.#refusalCodes = refusalCodes;
     this.#clock = clock;
     // One place is for the tools that have none of their own.
-    this.#maxTools = Math.floor(maxSeries / Math.max(STATUSES, refusalCodes.size)) - 1;
+    this.#maxTools = Math.floor(limit.maxSeries / Math.max(STATUSES, refusalCodes.size)) - 1;
   }
 
   instrument<F extends (...args: never[]) => unknown>(name: string, handler: F): F {
@@ -94,7 +93,7 @@ export class ToolMetrics {
     if (tool !== undefined) return tool;
     // Names past the limit are not kept either: they share one tool, and are counted each time they are instrumented.
     if (name !== OTHER && this.#tools.size >= this.#maxTools) {
-      this.#dropped.inc({ metric: DURATIONS }, STATUSES);
+      this.#limit.countDropped(DURATIONS, STATUSES);
       return this.#tool(OTHER);
     }
     tool = { name, inFlight: 0 };

@@ -1,5 +1,5 @@
 import { Metrics, type ObservableKind } from '@x/metrics';
-import { type OpenMetricsContentType, Registry } from 'prom-client';
+import { Counter, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { parseExposition, samplesOf } from './exposition.ts';
 import { exampleStats } from './stats.ts';
@@ -123,6 +123,17 @@ test.each(Object.keys(expected) as ObservableKind[])('every field of a %s is sho
   metrics.observe(kind, 'x', { stats: () => exampleStats[kind] } as never);
   const always = { 'concurrent_requests{}': 0, 'queue_depth{}': 0, 'db_connection_pool_size{}': 0 };
   expect(Object.fromEntries(await scrape(metrics))).toEqual({ ...always, ...expected[kind] });
+});
+
+test('every metric is one of prom-client', async () => {
+  const metrics = bare();
+  for (const kind of Object.keys(exampleStats) as ObservableKind[])
+    metrics.observe(kind, 'x', { stats: () => exampleStats[kind] } as never);
+  for (const metric of metrics.registry.getMetricsAsArray())
+    expect(
+      [Counter, Gauge, Histogram].some((kind) => (metric as object) instanceof kind),
+      metric.name,
+    ).toBe(true);
 });
 
 test('counters end in _total and nothing else does', async () => {
@@ -307,6 +318,19 @@ test('close takes its metrics out of the registry and leaves those of others', a
   );
   await using second = new Metrics({ registry });
   expect(await second.registry.metrics()).toContain('db_connection_pool_size 0');
+});
+
+test('a name that the registry has already is refused, and nothing is left behind', async () => {
+  const registry = new Registry();
+  new Gauge({ name: 'queue_depth', help: 'mine', registers: [registry] });
+  expect(() => new Metrics({ registry })).toThrow(
+    expect.objectContaining({
+      code: 'ERR_METRIC_EXISTS',
+      message:
+        '@x/metrics: the registry already has a metric "queue_depth"; give another registry or a prefix, or close the Metrics that made it',
+    }),
+  );
+  expect(await registry.metrics()).toBe('# HELP queue_depth mine\n# TYPE queue_depth gauge\nqueue_depth 0\n');
 });
 
 test('an OpenMetrics registry works as well, also to close', async () => {

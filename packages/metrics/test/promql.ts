@@ -1,46 +1,30 @@
+import { parser } from '@prometheus-io/lezer-promql';
 import { Metrics, type ObservableKind } from '@x/metrics';
 import { expect } from 'vitest';
 import { parseExposition } from './exposition.ts';
 import { exampleStats } from './stats.ts';
 
-const keywords = new Set([
-  'and',
-  'or',
-  'unless',
-  'by',
-  'without',
-  'on',
-  'ignoring',
-  'group_left',
-  'group_right',
-  'bool',
-]);
+const promql = parser.configure({ strict: true });
 
 /** What Prometheus itself adds to every series, and the label of buckets. */
 const givenLabels = ['instance', 'job', 'le'];
 
-/** The names of the metrics in a query with the labels that are used of them; grouping labels are under ''. */
+/** The metrics in a query with the labels that are used of each; labels to group by are under ''. Throws for bad syntax. */
 export function namesIn(query: string): Map<string, Set<string>> {
-  const names = new Map<string, Set<string>>([['', new Set()]]);
-  const add = (name: string, labels: Iterable<string>) =>
-    names.set(name, new Set([...(names.get(name) ?? []), ...labels]));
-  const rest = query
-    .replace(/"(?:[^"\\]|\\.)*"/g, '""')
-    .replace(/\[[^\]]*\]/g, '')
-    .replace(/\b(?:by|on|ignoring|without)\s*\(([^)]*)\)/g, (_all, labels: string) => {
-      add(
-        '',
-        labels.split(',').map((label) => label.trim()),
-      );
-      return ' ';
-    });
-  for (const [, name = '', selector = ''] of rest.matchAll(/\b([a-zA-Z_:][\w:]*)\b(?!\s*\()\s*(?:\{([^}]*)\})?/g)) {
-    if (!keywords.has(name))
-      add(
-        name,
-        [...selector.matchAll(/(\w+)\s*(?:=~|!~|!=|=)/g)].map(([, label = '']) => label),
-      );
-  }
+  const text = query.replaceAll('$__rate_interval', '5m');
+  const names = new Map([['', new Set<string>()]]);
+  let metric = '';
+  promql.parse(text).iterate({
+    enter({ name, node, from, to }) {
+      if (name === 'VectorSelector') {
+        const identifier = node.getChild('Identifier');
+        metric = text.slice(identifier?.from, identifier?.to);
+        if (!names.has(metric)) names.set(metric, new Set());
+      } else if (name === 'LabelName') {
+        names.get(node.parent?.name === 'GroupingLabels' ? '' : metric)?.add(text.slice(from, to));
+      }
+    },
+  });
   return names;
 }
 
