@@ -100,6 +100,105 @@ describe('an egress policy', () => {
     expect(other.peak()).toBe(0);
   });
 
+  it('lets an origin listed by name be at public addresses, and says what to list for any other', async () => {
+    const { url, peak } = await serve((_request, response) => response.end('secret'));
+    const { port } = new URL(url);
+    const named = `http://api.example:${port}`;
+    for (const [addresses, also] of [
+      [['127.0.0.1'], `http://127.0.0.1:${port}`],
+      [['10.1.2.3'], `http://10.1.2.3:${port}`],
+      [['93.184.216.34', '10.1.2.3'], `http://10.1.2.3:${port}`],
+      [['169.254.169.254'], `http://169.254.169.254:${port}`],
+      [['::ffff:10.1.2.3'], `http://[::ffff:10.1.2.3]:${port}`],
+      [['fd00::1'], `http://[fd00::1]:${port}`],
+    ] as const) {
+      const http = open({ egress: { allowOrigins: [named], allowPublic: false }, lookup: resolveTo(...addresses) });
+      await expect(http.get(named)).rejects.toMatchObject({
+        ...denied,
+        message: expect.stringContaining(`list ${also} too`),
+      });
+      // What it advises is a list that is accepted.
+      open({ egress: { allowOrigins: [named, also] } });
+    }
+    expect(peak()).toBe(0);
+    // Nobody is at the public address; what matters is that it was asked for.
+    const outside = open({
+      egress: { allowOrigins: [named], allowPublic: false },
+      connectTimeoutMs: 50,
+      lookup: resolveTo('240.0.0.1', '1.0.0.0'),
+    });
+    await expect(outside.get(named)).rejects.toMatchObject(denied);
+    const routed = open({
+      egress: { allowOrigins: [named], allowPublic: false },
+      connectTimeoutMs: 50,
+      lookup: resolveTo('1.0.0.0'),
+    });
+    await expect(routed.get(named)).rejects.toMatchObject({
+      code: expect.stringMatching(/^ERR_(CONNECT_TIMEOUT|UNREACHABLE|CONNECTION_LOST)$/),
+    });
+  });
+
+  it('lets a listed name be at a private address that is listed with the same scheme and port, or with allowPrivate', async () => {
+    const { url } = await serve((_request, response) => response.end('ok'));
+    const { port } = new URL(url);
+    const named = `http://api.example:${port}`;
+    const lookup = resolveTo('127.0.0.1');
+    for (const egress of [
+      { allowOrigins: [named, url] },
+      { allowOrigins: [named, `http://[::ffff:127.0.0.1]:${port}`] },
+      { allowOrigins: [named], allowPublic: false, allowPrivate: true },
+    ]) {
+      expect(await (await open({ egress, lookup }).get(named)).text()).toBe('ok');
+    }
+    for (const other of [`https://127.0.0.1:${port}`, 'http://127.0.0.1:1', `http://127.0.0.2:${port}`]) {
+      const http = open({ egress: { allowOrigins: [named, other] }, lookup });
+      await expect(http.get(named), other).rejects.toMatchObject(denied);
+    }
+    // The address is listed for those who ask for it or for a listed name, not for every name that points there.
+    const listed = open({ egress: { allowOrigins: [named, url] }, lookup });
+    await expect(listed.get(`http://other.example:${port}`)).rejects.toMatchObject(denied);
+  });
+
+  it('lets a listed localhost be at loopback addresses and nowhere else', async () => {
+    const { url } = await serve((_request, response) => response.end('ok'));
+    const { port } = new URL(url);
+    const named = `http://localhost:${port}`;
+    for (const address of ['127.0.0.1', '::ffff:127.0.0.1']) {
+      const http = open({ egress: { allowOrigins: [named], allowPublic: false }, lookup: resolveTo(address) });
+      expect(await (await http.get(named)).text()).toBe('ok');
+    }
+    for (const address of ['10.1.2.3', '93.184.216.34', '0.0.0.0', '169.254.169.254', '::', '::ffff:10.1.2.3']) {
+      const http = open({
+        egress: { allowOrigins: [named, `http://10.1.2.3:${port}`], allowPrivate: true },
+        lookup: resolveTo('127.0.0.1', address),
+      });
+      await expect(http.get(named), address).rejects.toMatchObject({
+        ...denied,
+        message: expect.stringContaining('127.0.0.0/8, ::1'),
+      });
+    }
+  });
+
+  it('refuses a listed name that was rebound between two requests, also at the end of a redirect and by fetch', async () => {
+    const inner = await serve((_request, response) => response.end('secret'));
+    const named = `http://api.example:${new URL(inner.url).port}`;
+    const { url } = await serve((_request, response) => response.writeHead(302, { location: named }).end());
+    let address = '1.0.0.0';
+    const http = open({
+      egress: { allowOrigins: [url, named] },
+      connectTimeoutMs: 50,
+      lookup: (hostname, options, callback) => resolveTo(address)(hostname, options, callback),
+    });
+    await expect(http.get(named)).rejects.not.toMatchObject(denied);
+    address = '127.0.0.1';
+    await expect(http.get(named)).rejects.toMatchObject(denied);
+    await expect(http.get(url)).rejects.toMatchObject(denied);
+    await expect(fetch(named, { dispatcher: http.dispatcher } as unknown as RequestInit)).rejects.toMatchObject({
+      cause: denied,
+    });
+    expect(inner.peak()).toBe(0);
+  });
+
   it('is asked again for every redirect', async () => {
     const inner = await serve((_request, response) => response.end('secret'));
     const { port } = new URL(inner.url);

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { isIP } from 'node:net';
 import { buildConnector, Client } from 'undici';
 import { PoolError } from '../errors.ts';
-import type { Egress } from './egress.ts';
+import type { AddressRule, Egress } from './egress.ts';
 
 export interface ConnectionLimits {
   maxConnections: number;
@@ -39,7 +39,8 @@ export interface Connection {
 
 interface Origin {
   readonly key: string;
-  readonly guarded: boolean;
+  /** What holds for its address, if anything does. */
+  readonly rule: AddressRule | undefined;
   readonly connections: Set<Connection>;
   /** Connected and without work; the last one used is taken first: it is the least likely to be closed by the server meanwhile. */
   readonly resting: Connection[];
@@ -60,7 +61,8 @@ export class Connections {
   /** Connected and without work, the longest idle first. */
   readonly #idle = new Set<Connection>();
   readonly #waitingOrigins = new Set<Origin>();
-  readonly #connectors: { plain: buildConnector.connector; guarded: buildConnector.connector };
+  /** One for each rule: all origins that are not listed have the same. */
+  readonly #connectors = new Map<AddressRule | undefined, buildConnector.connector>();
   // Sockets outlive the request that opened them: they belong to the pool's context, not to the first caller's.
   readonly #inOwnContext = AsyncLocalStorage.snapshot();
   #connections = 0;
@@ -72,16 +74,6 @@ export class Connections {
   constructor(limits: ConnectionLimits, egress: Egress) {
     this.#limits = limits;
     this.#egress = egress;
-    const options = {
-      ...limits.tls,
-      allowH2: limits.http2,
-      timeout: limits.connectTimeoutMs,
-      autoSelectFamily: true,
-    } as buildConnector.BuildOptions;
-    this.#connectors = {
-      plain: buildConnector({ ...options, lookup: egress.plainLookup } as buildConnector.BuildOptions),
-      guarded: buildConnector({ ...options, lookup: egress.guardedLookup } as buildConnector.BuildOptions),
-    };
   }
 
   get size(): number {
@@ -100,8 +92,8 @@ export class Connections {
   /** Starts the exchange on a connection, now or when one is free. Returns a function that takes it out of the queue. */
   enter(url: URL, exchange: Exchange): (() => void) | undefined {
     if (this.#closed) throw new PoolError('ERR_POOL_CLOSED', 'HttpPool is closed');
-    const guarded = this.#egress.check(url);
-    const origin = this.#origin(url, guarded);
+    const rule = this.#egress.check(url);
+    const origin = this.#origin(url, rule);
     if (origin.waiting.size === 0 && this.#place(origin, exchange)) return undefined;
     if (this.#queued >= this.#limits.maxQueued) {
       this.#forget(origin);
@@ -158,11 +150,11 @@ export class Connections {
     await Promise.allSettled(clients.map(({ client }) => client.destroy(reason)));
   }
 
-  #origin(url: URL, guarded: boolean): Origin {
+  #origin(url: URL, rule: AddressRule | undefined): Origin {
     let origin = this.#origins.get(url.origin);
     if (origin === undefined) {
       const protocol = this.#limits.http2 && url.protocol === 'https:' ? 'unknown' : 'single';
-      origin = { key: url.origin, guarded, connections: new Set(), resting: [], waiting: new Set(), protocol };
+      origin = { key: url.origin, rule, connections: new Set(), resting: [], waiting: new Set(), protocol };
       this.#origins.set(url.origin, origin);
     }
     return origin;
@@ -204,12 +196,12 @@ export class Connections {
       }
     }
     this.#connections++;
-    const connector = origin.guarded ? this.#connectors.guarded : this.#connectors.plain;
+    const connector = this.#connector(origin.rule);
     const connect: buildConnector.connector = (options, callback) => {
       // `lookup` is not called for an address, so an address is checked here.
-      if (origin.guarded && isIP(options.hostname) !== 0) {
+      if (origin.rule !== undefined && isIP(options.hostname) !== 0) {
         try {
-          this.#egress.checkAddress(options.hostname, origin.key);
+          origin.rule(options.hostname, origin.key);
         } catch (error) {
           return queueMicrotask(() => callback(error as Error, null));
         }
@@ -257,6 +249,21 @@ export class Connections {
       this.#pump();
     });
     return connection;
+  }
+
+  #connector(rule: AddressRule | undefined): buildConnector.connector {
+    let connector = this.#connectors.get(rule);
+    if (connector === undefined) {
+      connector = buildConnector({
+        ...this.#limits.tls,
+        allowH2: this.#limits.http2,
+        timeout: this.#limits.connectTimeoutMs,
+        autoSelectFamily: true,
+        lookup: this.#egress.lookup(rule),
+      } as buildConnector.BuildOptions);
+      this.#connectors.set(rule, connector);
+    }
+    return connector;
   }
 
   #rest(connection: Connection): void {

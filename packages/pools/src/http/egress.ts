@@ -6,13 +6,17 @@ import { PoolError } from '../errors.ts';
 /** What a pool may connect to. Without a policy it connects to whatever it is asked to. */
 export interface EgressPolicy {
   /**
-   * Origins, exact (`https://api.example.com`, `http://127.0.0.1:8080`), that may be connected to wherever they are,
-   * private addresses included. Default: none.
+   * Origins, exact (`https://api.example.com`, `http://127.0.0.1:8080`). One that is listed by its address is allowed there.
+   * One that is listed by name must be at a public address, or at an address that is listed too with the same scheme and
+   * port; `localhost` at a loopback address. Default: none.
    */
   allowOrigins?: readonly string[] | undefined;
   /** Whether an origin that is not listed may be reached at a public address. `false`: the list is all there is. Default true. */
   allowPublic?: boolean | undefined;
-  /** Whether an origin that is not listed may be reached at a private, loopback, link-local or other special address. Default false. */
+  /**
+   * Whether an origin that is not listed, or is listed by name, may be reached at a private, loopback, link-local or other
+   * special address. Default false.
+   */
   allowPrivate?: boolean | undefined;
   /** The schemes of origins that are not listed. Default both. */
   allowSchemes?: readonly ('http' | 'https')[] | undefined;
@@ -27,85 +31,121 @@ export type LookupAll = (
   callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
 ) => void;
 
+/** Throws when an origin, which its caller knows as `destination`, may not be reached at this address. */
+export type AddressRule = (address: string, destination: string) => void;
+
 /** Decides by origin before a connection is asked for, and by address when it is made. */
 export class Egress {
   readonly #policy: EgressPolicy | undefined;
-  readonly #listed = new Set<string>();
+  /** Listed origins, each with the rule for its address. */
+  readonly #listed = new Map<string, AddressRule | undefined>();
   readonly #lookup: LookupAll;
 
   constructor(policy: EgressPolicy | undefined, lookup: LookupAll = dnsLookup) {
     this.#policy = policy;
     this.#lookup = lookup;
-    for (const origin of policy?.allowOrigins ?? []) {
-      const url = URL.canParse(origin) ? new URL(origin) : undefined;
-      if (url === undefined || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
-        throw new TypeError(
-          `@x/pools: HttpPool.egress.allowOrigins must hold origins like "https://host:port", got ${JSON.stringify(origin)}`,
-        );
-      }
-      this.#listed.add(url.origin);
-    }
+    const urls = (policy?.allowOrigins ?? []).map(parseOrigin);
+    for (const url of urls) this.#listed.set(url.origin, this.#ruleOf(url, urls));
   }
 
-  /** Throws when nothing at this origin may be reached. `true`: the address must be checked as well. */
-  check(url: URL): boolean {
+  /** Throws when nothing at this origin may be reached, else gives the rule for its address, if there is one. */
+  check(url: URL): AddressRule | undefined {
     const policy = this.#policy;
-    if (policy === undefined || this.#listed.has(url.origin)) return false;
+    if (policy === undefined) return undefined;
+    if (this.#listed.has(url.origin)) return this.#listed.get(url.origin);
     if (policy.allowPublic === false && policy.allowPrivate !== true) {
       throw denied(url.origin, 'is not in allowOrigins');
     }
     if (policy.allowSchemes !== undefined && !policy.allowSchemes.some((scheme) => `${scheme}:` === url.protocol)) {
       throw denied(url.origin, `has a scheme that is not allowed (${url.protocol.slice(0, -1)})`);
     }
-    const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+    const port = portOf(url);
     if (policy.allowPorts !== undefined && !policy.allowPorts.includes(port)) {
       throw denied(url.origin, `has a port that is not allowed (${port})`);
     }
     // A literal is refused here already, so that it costs no connection slot; a name is resolved only to connect.
-    const literal = url.hostname.replace(/^\[|\]$/g, '');
-    if (isIP(literal) !== 0) this.checkAddress(literal, url.origin);
-    return true;
+    const literal = literalOf(url);
+    if (literal !== undefined) this.#unlisted(literal, url.origin);
+    return this.#unlisted;
   }
 
-  /** Throws when this address may not be connected to. */
-  checkAddress(address: string, destination: string): void {
+  /**
+   * A resolver that holds to a rule: what it returns is what is connected to, so a name that resolves differently a moment
+   * later (DNS rebinding) changes nothing. One refused address refuses the name.
+   */
+  lookup(rule: AddressRule | undefined): LookupFunction {
+    return (hostname, options, callback) => {
+      this.#lookup(hostname, { ...options, all: true }, (error, addresses) => {
+        const first = addresses?.[0];
+        if (error) return callback(error, '', 0);
+        if (first === undefined) return callback(noAddress(hostname), '', 0);
+        try {
+          if (rule !== undefined) for (const { address } of addresses) rule(address, hostname);
+        } catch (refusal) {
+          return callback(refusal as NodeJS.ErrnoException, '', 0);
+        }
+        if (options.all) return callback(null, addresses);
+        callback(null, first.address, first.family);
+      });
+    };
+  }
+
+  readonly #unlisted: AddressRule = (address, destination) => {
     const isPublic = isPublicAddress(address);
     if (isPublic ? this.#policy?.allowPublic === false : this.#policy?.allowPrivate !== true) {
       throw denied(destination, `is at a ${isPublic ? 'public' : 'private or special'} address`);
     }
+  };
+
+  /** An origin is listed for what its name means: whoever answers for the name in DNS does not get to mean an inner address. */
+  #ruleOf(listed: URL, all: readonly URL[]): AddressRule | undefined {
+    if (literalOf(listed) !== undefined) return undefined;
+    if (listed.hostname === 'localhost') {
+      return (address) => {
+        if (isLoopback(address)) return;
+        throw denied(listed.origin, `is allowed at loopback addresses (127.0.0.0/8, ::1), and resolves to ${address}`);
+      };
+    }
+    if (this.#policy?.allowPrivate === true) return undefined;
+    const addresses = new Set(
+      all
+        .filter((url) => url.protocol === listed.protocol && portOf(url) === portOf(listed))
+        .map((url) => parseAddress(literalOf(url) ?? '')?.toString()),
+    );
+    return (address) => {
+      const parsed = parseAddress(address)?.toString();
+      if (isPublicAddress(address) || (parsed !== undefined && addresses.has(parsed))) return;
+      const alsoList = `${listed.protocol}//${isIP(address) === 6 ? `[${address}]` : address}:${portOf(listed)}`;
+      throw denied(
+        listed.origin,
+        `is listed, but resolves to ${address}, a private or special address; if that is meant, list ${alsoList} too`,
+      );
+    };
   }
+}
 
-  /**
-   * The resolver that a guarded connection is made with: what it returns is what is connected to, so a name that
-   * resolves differently a moment later (DNS rebinding) changes nothing. One refused address refuses the name.
-   */
-  readonly guardedLookup: LookupFunction = (hostname, options, callback) => {
-    this.#lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      if (error) return callback(error, '', 0);
-      try {
-        for (const { address } of addresses) this.checkAddress(address, hostname);
-      } catch (refusal) {
-        return callback(refusal as NodeJS.ErrnoException, '', 0);
-      }
-      const first = addresses[0];
-      if (first === undefined) {
-        const missing: NodeJS.ErrnoException = new Error(`${hostname} has no address`);
-        missing.code = 'ENOTFOUND';
-        return callback(missing, '', 0);
-      }
-      if (options.all) return callback(null, addresses);
-      callback(null, first.address, first.family);
-    });
-  };
+function parseOrigin(origin: string): URL {
+  const url = URL.canParse(origin) ? new URL(origin) : undefined;
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.href !== `${url.origin}/`) {
+    throw new TypeError(
+      `@x/pools: HttpPool.egress.allowOrigins must hold origins like "https://host:port", got ${JSON.stringify(origin)}`,
+    );
+  }
+  return url;
+}
 
-  readonly plainLookup: LookupFunction = (hostname, options, callback) => {
-    this.#lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      const first = addresses?.[0];
-      if (error || first === undefined) return callback(error ?? new Error(`${hostname} has no address`), '', 0);
-      if (options.all) return callback(null, addresses);
-      callback(null, first.address, first.family);
-    });
-  };
+function portOf(url: URL): number {
+  return Number(url.port || (url.protocol === 'https:' ? 443 : 80));
+}
+
+/** The address that stands in the URL itself, if it is no name. */
+function literalOf(url: URL): string | undefined {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  return isIP(host) === 0 ? undefined : host;
+}
+
+function noAddress(hostname: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${hostname} has no address`), { code: 'ENOTFOUND' });
 }
 
 /** Azure's metadata and wire server, which has a public address and answers only to guests of the host. */
@@ -117,11 +157,19 @@ const metadataAtPublicAddress = '168.63.129.16';
  * as `::127.0.0.1`, for which the parser has no name of its own once it is written in hexadecimal.
  */
 export function isPublicAddress(address: string): boolean {
-  const bare = address.replace(/%.*$/, '');
-  if (!ipaddr.isValid(bare)) return false;
-  const parsed = ipaddr.process(bare);
-  if (parsed.range() !== 'unicast' || parsed.toString() === metadataAtPublicAddress) return false;
+  const parsed = parseAddress(address);
+  if (parsed?.range() !== 'unicast' || parsed.toString() === metadataAtPublicAddress) return false;
   return parsed.kind() === 'ipv4' || parsed.match(globalUnicast);
+}
+
+function isLoopback(address: string): boolean {
+  return parseAddress(address)?.range() === 'loopback';
+}
+
+/** Without its zone, and unwrapped where it is IPv4 in IPv6. */
+function parseAddress(address: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
+  const bare = address.replace(/%.*$/, '');
+  return ipaddr.isValid(bare) ? ipaddr.process(bare) : undefined;
 }
 
 const globalUnicast = ipaddr.IPv6.parseCIDR('2000::/3');
