@@ -26,7 +26,7 @@ beforeAll(async () => {
 });
 
 test.each(panels.map(({ title, targets = [] }) => ({ title, targets })))(
-  'every metric and label of the panel "$title" is shown',
+  'every metric and label of the panel $title is shown',
   ({ targets }) => {
     expect(targets.length).toBeGreaterThan(0);
     for (const { expr, legendFormat } of targets) {

@@ -173,6 +173,8 @@ test('the hit ratio is that of all caches together, and absent before the first 
   expect([...(await scrape(metrics)).keys()].filter((key) => key.startsWith('cache_hit_ratio'))).toEqual([]);
   hitsMemory = 25;
   expect((await scrape(metrics)).get('cache_hit_ratio{cache_type="memory"}')).toBe(0.25);
+  metrics.observe('cache', 'c', { stats: () => ({ ...idle, hitsMemory: 100 }) });
+  expect((await scrape(metrics)).get('cache_hit_ratio{cache_type="memory"}')).toBe(0.625);
 });
 
 test('a cache without a second tier shows none, one that is said to have it shows it from the start', async () => {
@@ -242,7 +244,7 @@ test('a stats() that throws is counted and told, loses its gauges for that scrap
   const metrics = new Metrics({ defaultMetrics: false, onError: (error) => told.push(error) });
   const sick = new Error('sick');
   let broken = false;
-  metrics.observe('limiter', 'sick', {
+  const stop = metrics.observe('limiter', 'sick', {
     stats: () => {
       if (broken) throw sick;
       return exampleStats.limiter;
@@ -259,6 +261,8 @@ test('a stats() that throws is counted and told, loses its gauges for that scrap
   expect(samples.get('limiter_in_flight{limiter="well"}')).toBe(2);
   broken = false;
   expect((await scrape(metrics)).get('limiter_in_flight{limiter="sick"}')).toBe(2);
+  stop();
+  expect([...(await scrape(metrics)).keys()].filter((key) => key.includes('sick'))).toEqual([]);
 });
 
 test('an onError that throws does not break the scrape', async () => {
@@ -355,7 +359,12 @@ test('registry.resetMetrics sets counters back, and they go on from there', asyn
 });
 
 test('default metrics come with our own registry, with event-loop utilisation, and not with a given one', async () => {
-  const samples = await scrape(new Metrics());
+  const before = performance.now();
+  const metrics = new Metrics();
+  const samples = await scrape(metrics);
+  const seconds = (performance.now() - before) / 1_000;
+  expect(samples.get('event_loop_active_seconds_total{}')).toBeLessThanOrEqual(seconds);
+  expect(samples.get('event_loop_idle_seconds_total{}')).toBeLessThanOrEqual(seconds);
   expect(samples.get('event_loop_utilization{}')).toBeGreaterThanOrEqual(0);
   expect(samples.get('event_loop_utilization{}')).toBeLessThanOrEqual(1);
   expect(samples.get('event_loop_active_seconds_total{}')).toBeGreaterThan(0);
