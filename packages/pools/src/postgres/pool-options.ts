@@ -1,0 +1,121 @@
+import pg from 'pg';
+import { numberOption } from '../check-options.ts';
+import { type Clock, systemClock } from '../clock.ts';
+import type { ConnectionSettings } from './pg-connection.ts';
+
+export interface PostgresPoolOptions {
+  /** `postgres://user:password@host:port/database`. Default: what `connection` and the PG… environment variables say. */
+  connectionString?: string | undefined;
+  /** Options of `pg.Client`: TLS, a password as a function, types, … They win over `connectionString`. */
+  connection?: pg.ClientConfig | undefined;
+  /** In errors and metrics. Default `postgres`. */
+  name?: string | undefined;
+  /** Connections that `start()` opens and that are kept open. Default 10 (or `maxSize`, if that is less), from 0. */
+  minSize?: number | undefined;
+  /** Connections at most. Default 20 (or `minSize`, if that is more), from 1. */
+  maxSize?: number | undefined;
+  /** A connection is replaced after it has been lent so often. Default 50,000, from 1; Infinity for never. */
+  maxUses?: number | undefined;
+  /** A connection above `minSize` is closed after so long without work. Milliseconds, default 300,000. */
+  maxIdleMs?: number | undefined;
+  /**
+   * A connection is replaced when it is so old, less a random tenth so that not all of them are at once; the new one is
+   * opened before the old one is closed. Milliseconds, default Infinity: never.
+   */
+  maxLifetimeMs?: number | undefined;
+  /** A connection that was idle for longer is tried before it is lent. Milliseconds, default 30,000; Infinity for never. */
+  validateAfterIdleMs?: number | undefined;
+  /** How long a caller waits for a connection. Milliseconds, default 10,000. */
+  acquireTimeoutMs?: number | undefined;
+  /** Callers that may wait; one more is refused with ERR_OVERLOADED. Default 10,000, from 0. */
+  maxWaiting?: number | undefined;
+  /** Time to make a connection, TLS and login included. Milliseconds, default 10,000. */
+  connectTimeoutMs?: number | undefined;
+  /** Time of one command; it is cancelled on the server too. Milliseconds, default 30,000; Infinity for none. */
+  commandTimeoutMs?: number | undefined;
+  /** How long the server has to confirm a cancel before the connection is dropped. Milliseconds, default 5,000. */
+  cancelTimeoutMs?: number | undefined;
+  /**
+   * When the session state of a connection (settings, role, temporary tables, listeners, advisory locks) is reset before
+   * it is lent again: after `withConnection`, after everything, or never. An open transaction is rolled back in any case.
+   * Default `connection`.
+   */
+  reset?: 'connection' | 'always' | 'never' | undefined;
+  /** Time. Default: the process's own. */
+  clock?: Clock | undefined;
+  /** For jitter, 0 to 1. Default `Math.random`. */
+  random?: (() => number) | undefined;
+}
+
+/** The options, checked, with the defaults in their places. */
+export interface PoolSettings {
+  readonly name: string;
+  readonly minSize: number;
+  readonly maxSize: number;
+  readonly maxUses: number;
+  readonly maxIdleMs: number;
+  readonly maxLifetimeMs: number;
+  readonly validateAfterIdleMs: number;
+  readonly acquireTimeoutMs: number;
+  readonly maxWaiting: number;
+  readonly commandTimeoutMs: number;
+  readonly reset: 'connection' | 'always' | 'never';
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly connection: ConnectionSettings;
+}
+
+export function poolSettings(options: PostgresPoolOptions): PoolSettings {
+  const number = (option: keyof PostgresPoolOptions, fallback: number, rule: Parameters<typeof numberOption>[4]) =>
+    numberOption('PostgresPool', option, options[option] as number | undefined, fallback, rule);
+  const count = { min: 1, integer: true };
+  const maxSize = number('maxSize', Math.max(20, options.minSize ?? 0), count);
+  const minSize = number('minSize', Math.min(10, maxSize), { min: 0, integer: true });
+  if (minSize > maxSize) {
+    throw new RangeError(`@x/pools: PostgresPool.minSize must not be above maxSize (${maxSize}), got ${minSize}`);
+  }
+  const reset = options.reset ?? 'connection';
+  if (!['connection', 'always', 'never'].includes(reset)) {
+    throw new TypeError(
+      `@x/pools: PostgresPool.reset must be 'connection', 'always' or 'never', got ${JSON.stringify(reset)}`,
+    );
+  }
+  checkConnectionString(options.connectionString);
+  const clock = options.clock ?? systemClock;
+  return {
+    name: options.name ?? 'postgres',
+    minSize,
+    maxSize,
+    maxUses: number('maxUses', 50_000, { ...count, infinity: true }),
+    maxIdleMs: number('maxIdleMs', 300_000, { min: 1, infinity: true }),
+    maxLifetimeMs: number('maxLifetimeMs', Number.POSITIVE_INFINITY, { min: 1, infinity: true }),
+    validateAfterIdleMs: number('validateAfterIdleMs', 30_000, { min: 0, infinity: true }),
+    acquireTimeoutMs: number('acquireTimeoutMs', 10_000, { min: 1, infinity: true }),
+    maxWaiting: number('maxWaiting', 10_000, { min: 0, integer: true, infinity: true }),
+    commandTimeoutMs: number('commandTimeoutMs', 30_000, { min: 1, infinity: true }),
+    reset,
+    clock,
+    random: options.random ?? Math.random,
+    connection: {
+      config: {
+        keepAlive: true,
+        ...(options.connectionString === undefined ? {} : { connectionString: options.connectionString }),
+        ...options.connection,
+      },
+      connectTimeoutMs: number('connectTimeoutMs', 10_000, { min: 1 }),
+      cancelTimeoutMs: number('cancelTimeoutMs', 5_000, { min: 1 }),
+      clock,
+    },
+  };
+}
+
+function checkConnectionString(connectionString: string | undefined): void {
+  try {
+    if (connectionString !== undefined) new pg.Client({ connectionString });
+  } catch {
+    // The error of the parser holds the string, and the string the password.
+    throw new TypeError(
+      '@x/pools: PostgresPool.connectionString must be like postgres://user:password@host:port/database, got something else',
+    );
+  }
+}
