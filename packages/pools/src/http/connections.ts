@@ -1,8 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { isIP } from 'node:net';
-import { buildConnector, Client } from 'undici';
+import { Client } from 'undici';
 import { PoolError } from '../errors.ts';
+import { Connector } from './connector.ts';
 import type { AddressRule, Egress } from './egress.ts';
+import type { Connection, Exchange, Origin } from './origin.ts';
 
 export interface ConnectionLimits {
   maxConnections: number;
@@ -17,38 +18,6 @@ export interface ConnectionLimits {
   tls: Record<string, unknown> | undefined;
 }
 
-/** One request that needs a connection. */
-export interface Exchange {
-  /** Whether it must be alone on its connection: a request that is not idempotent, or has a body that cannot be sent again. */
-  readonly exclusive: boolean;
-  start(connection: Connection): void;
-  fail(error: Error): void;
-}
-
-/** One undici Client, which is one connection: over HTTP/1.1 for one request at a time, over HTTP/2 for many. */
-export interface Connection {
-  readonly origin: Origin;
-  readonly client: Client;
-  running: number;
-  /** How many requests it has served before. */
-  served: number;
-  connected: boolean;
-  multiplexed: boolean;
-  gone: boolean;
-}
-
-interface Origin {
-  readonly key: string;
-  /** What holds for its address, if anything does. */
-  readonly rule: AddressRule | undefined;
-  readonly connections: Set<Connection>;
-  /** Connected and without work; the last one used is taken first: it is the least likely to be closed by the server meanwhile. */
-  readonly resting: Connection[];
-  readonly waiting: Set<{ exchange: Exchange; order: number }>;
-  /** Not known until the first TLS handshake has said which protocol the server chose. */
-  protocol: 'unknown' | 'single' | 'multiplexed';
-}
-
 /**
  * Every connection of a pool, under one budget over all origins. undici bounds connections for each origin only, and
  * looks at a queued request's signal only when it leaves the queue; so the queue is kept here, and each Client of
@@ -61,8 +30,7 @@ export class Connections {
   /** Connected and without work, the longest idle first. */
   readonly #idle = new Set<Connection>();
   readonly #waitingOrigins = new Set<Origin>();
-  /** One for each rule: all origins that are not listed have the same. */
-  readonly #connectors = new Map<AddressRule | undefined, buildConnector.connector>();
+  readonly #connector: Connector;
   // Sockets outlive the request that opened them: they belong to the pool's context, not to the first caller's.
   readonly #inOwnContext = AsyncLocalStorage.snapshot();
   #connections = 0;
@@ -74,6 +42,7 @@ export class Connections {
   constructor(limits: ConnectionLimits, egress: Egress) {
     this.#limits = limits;
     this.#egress = egress;
+    this.#connector = new Connector(limits, egress);
   }
 
   get size(): number {
@@ -196,21 +165,9 @@ export class Connections {
       }
     }
     this.#connections++;
-    const connector = this.#connector(origin.rule);
-    const connect: buildConnector.connector = (options, callback) => {
-      // `lookup` is not called for an address, so an address is checked here.
-      if (origin.rule !== undefined && isIP(options.hostname) !== 0) {
-        try {
-          origin.rule(options.hostname, origin.key);
-        } catch (error) {
-          return queueMicrotask(() => callback(error as Error, null));
-        }
-      }
-      this.#inOwnContext(connector, options, ((error: Error | null, socket: { alpnProtocol?: unknown } | null) => {
-        if (error === null) connection.multiplexed = socket?.alpnProtocol === 'h2';
-        (callback as (error: Error | null, socket: unknown) => void)(error, socket);
-      }) as buildConnector.Callback);
-    };
+    const connect = this.#connector.for(origin.key, origin.rule, (multiplexed) => {
+      connection.multiplexed = multiplexed;
+    });
     const client = this.#inOwnContext(
       () =>
         new Client(origin.key, {
@@ -249,21 +206,6 @@ export class Connections {
       this.#pump();
     });
     return connection;
-  }
-
-  #connector(rule: AddressRule | undefined): buildConnector.connector {
-    let connector = this.#connectors.get(rule);
-    if (connector === undefined) {
-      connector = buildConnector({
-        ...this.#limits.tls,
-        allowH2: this.#limits.http2,
-        timeout: this.#limits.connectTimeoutMs,
-        autoSelectFamily: true,
-        lookup: this.#egress.lookup(rule),
-      } as buildConnector.BuildOptions);
-      this.#connectors.set(rule, connector);
-    }
-    return connector;
   }
 
   #rest(connection: Connection): void {

@@ -2,7 +2,8 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { networkErrorCode, PoolError } from '../errors.ts';
 import { Body, tooLarge } from './body.ts';
-import type { Connection, Connections, Exchange } from './connections.ts';
+import type { Connections } from './connections.ts';
+import type { Connection, Exchange } from './origin.ts';
 
 export interface HopRequest {
   url: URL;

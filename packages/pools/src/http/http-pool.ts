@@ -1,14 +1,13 @@
 import type { Dispatcher } from 'undici';
-import { onAbort } from '../abort-listener.ts';
-import { longestTimerMs, numberOption } from '../check-options.ts';
+import { numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
+import { Call } from './call.ts';
 import { Connections } from './connections.ts';
 import { Egress, type EgressPolicy, type LookupAll } from './egress.ts';
-import { Hop, type HopRequest, type HopResponse, isIdempotent, isStreamed } from './hop.ts';
 import { PoolDispatcher } from './pool-dispatcher.ts';
-import { redirected } from './redirect.ts';
-import { HttpResponse, retryAfter } from './response.ts';
+import { type HttpRequestOptions, headerRecord, hopRequest } from './request.ts';
+import { type HttpResponse, retryAfter } from './response.ts';
 
 export interface HttpPoolOptions {
   /** In errors and metrics. Default `http`. */
@@ -45,22 +44,6 @@ export interface HttpPoolOptions {
   lookup?: LookupAll | undefined;
   /** Time. Default: the process's own. */
   clock?: Clock | undefined;
-}
-
-export interface HttpRequestOptions {
-  /** Default GET. */
-  method?: string | undefined;
-  headers?:
-    | Headers
-    | Record<string, string | readonly string[] | undefined>
-    | readonly (readonly [string, string])[]
-    | undefined;
-  body?: string | Uint8Array | URLSearchParams | AsyncIterable<Uint8Array | string> | undefined;
-  /** Sent as the body, with `content-type: application/json`. */
-  json?: unknown;
-  signal?: AbortSignal | undefined;
-  /** Total time of this request. Milliseconds. Default: the pool's. */
-  timeoutMs?: number | undefined;
 }
 
 export interface HttpPoolStats {
@@ -225,148 +208,4 @@ export class HttpPool implements AsyncDisposable {
     this.#active.delete(call);
     if (this.#active.size === 0) this.#onIdle?.();
   };
-}
-
-interface CallContext {
-  connections: Connections;
-  clock: Clock;
-  active: Set<Call>;
-  maxRedirects: number;
-  maxBytes: number;
-  onRetry: () => void;
-  onOver: (call: Call) => void;
-}
-
-/** One call of `request`: its hops, under one deadline and one signal, until the last body is over. */
-class Call {
-  #request: HopRequest;
-  readonly #context: CallContext;
-  readonly #removeAbort: (() => void) | undefined;
-  readonly #timer: unknown;
-  #hop: Hop | undefined;
-  /** Redirects whose bodies are still coming in, so that their connections can be used again. */
-  readonly #draining: Hop[] = [];
-
-  constructor(request: HopRequest, signal: AbortSignal | undefined, timeoutMs: number, context: CallContext) {
-    this.#request = request;
-    this.#context = context;
-    context.active.add(this);
-    this.#removeAbort = signal === undefined ? undefined : onAbort(signal, () => this.abort(signal.reason));
-    this.#timer =
-      timeoutMs > longestTimerMs
-        ? undefined
-        : context.clock.setTimeout(() => {
-            const { origin } = this.#request.url;
-            this.abort(new PoolError('ERR_TIMEOUT', `${origin} did not answer within ${timeoutMs} ms`));
-          }, timeoutMs);
-  }
-
-  async run(): Promise<HttpResponse> {
-    try {
-      for (let redirects = 0; ; redirects++) {
-        const { hop, response } = await this.#sendAgainIfStale();
-        const next = this.#next(response, redirects);
-        if (next === undefined) {
-          hop.whenOver(() => this.#end());
-          return new HttpResponse(response.status, response.headers, this.#request.url.href, response.body);
-        }
-        response.body.drain();
-        this.#draining.push(hop);
-        this.#request = next;
-      }
-    } catch (error) {
-      this.#hop?.abort(error);
-      this.#end();
-      throw error;
-    }
-  }
-
-  abort(reason: unknown): void {
-    this.#hop?.abort(reason);
-  }
-
-  #next(response: HopResponse, redirects: number): HopRequest | undefined {
-    const { maxRedirects } = this.#context;
-    if (maxRedirects === 0) return undefined;
-    const next = redirected(this.#request, response);
-    if (next === undefined || redirects < maxRedirects) return next;
-    const { origin } = this.#request.url;
-    throw new PoolError('ERR_TOO_MANY_REDIRECTS', `${origin} redirected more than ${maxRedirects} times`, {
-      status: response.status,
-    });
-  }
-
-  /** A kept connection that the server closed as the request went out says nothing of the server: once more, on another. */
-  async #sendAgainIfStale(): Promise<{ hop: Hop; response: HopResponse }> {
-    try {
-      return await this.#send();
-    } catch (error) {
-      const { method, body } = this.#request;
-      const lost = (error as { code?: unknown }).code === 'ERR_CONNECTION_LOST';
-      if (!lost || !this.#hop?.staleConnection || !isIdempotent(method) || isStreamed(body)) throw error;
-      this.#context.onRetry();
-      return this.#send();
-    }
-  }
-
-  #send(): Promise<{ hop: Hop; response: HopResponse }> {
-    return new Promise((resolve, reject) => {
-      const { connections, maxBytes } = this.#context;
-      const hop = new Hop(this.#request, connections, maxBytes, (response) => resolve({ hop, response }), reject);
-      this.#hop = hop;
-      hop.enter();
-    });
-  }
-
-  #end(): void {
-    this.#context.clock.clearTimeout(this.#timer);
-    this.#removeAbort?.();
-    for (const hop of this.#draining) hop.abort(new PoolError('ERR_TIMEOUT', 'The call is over'));
-    this.#context.onOver(this);
-  }
-}
-
-function hopRequest(target: string | URL, options: HttpRequestOptions): HopRequest {
-  const url = typeof target === 'string' ? parseUrl(target) : target;
-  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw invalidUrl(`its scheme is ${url.protocol}`);
-  if (url.username !== '' || url.password !== '') throw invalidUrl('it holds credentials; send them in a header');
-  const headers = headerRecord(options.headers);
-  headers['accept-encoding'] ??= 'gzip, deflate, br';
-  let { body } = options;
-  if (options.json !== undefined) {
-    body = JSON.stringify(options.json);
-    headers['content-type'] ??= 'application/json';
-  } else if (body instanceof URLSearchParams) {
-    body = body.toString();
-    headers['content-type'] ??= 'application/x-www-form-urlencoded;charset=UTF-8';
-  }
-  return { url, method: (options.method ?? 'GET').toUpperCase(), headers, body };
-}
-
-function parseUrl(text: string): URL {
-  try {
-    return new URL(text);
-  } catch {
-    // Node's own error carries the text, which may hold a secret.
-    throw invalidUrl('it cannot be parsed');
-  }
-}
-
-function invalidUrl(why: string): PoolError {
-  return new PoolError('ERR_INVALID_URL', `HttpPool: the URL cannot be requested: ${why}`);
-}
-
-function headerRecord(headers: HttpRequestOptions['headers']): Record<string, string | string[]> {
-  const record: Record<string, string | string[]> = {};
-  if (headers === undefined) return record;
-  const entries = headers instanceof Headers || Array.isArray(headers) ? headers : Object.entries(headers);
-  for (const [name, value] of entries as Iterable<[string, string | readonly string[] | undefined]>) {
-    if (value === undefined) continue;
-    const key = name.toLowerCase();
-    const values = Array.isArray(value) ? (value as string[]) : [String(value)];
-    const before = record[key];
-    const all = before === undefined ? values : [...(Array.isArray(before) ? before : [before]), ...values];
-    record[key] = all.length === 1 && all[0] !== undefined ? all[0] : all;
-  }
-  return record;
 }

@@ -1,6 +1,7 @@
 import { Dispatcher } from 'undici';
-import type { Connection, Connections, Exchange } from './connections.ts';
+import type { Connections } from './connections.ts';
 import { isIdempotent } from './hop.ts';
+import type { Connection, Exchange } from './origin.ts';
 
 /** undici's interface to the connections of a pool, for `fetch`: limits and egress policy hold, the rest is fetch's own. */
 export class PoolDispatcher extends Dispatcher {

@@ -1,39 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
-import { fileURLToPath } from 'node:url';
-import type { ResourceLimits, TransferListItem } from 'node:worker_threads';
+import type { TransferListItem } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs, numberOption } from '../check-options.ts';
-import { type Clock, systemClock } from '../clock.ts';
+import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import type { WorkerTasks } from './define-worker.ts';
-
-export interface WorkerPoolOptions {
-  /** The worker file: JavaScript whose exports are the tasks. An absolute path, a `file:` URL or its text. */
-  filename: string | URL;
-  /** In errors and metrics. Default `workers`. */
-  name?: string | undefined;
-  /** Threads at most. Default: the processors but one, from 1. */
-  maxThreads?: number | undefined;
-  /** Threads that are started at once and kept. Default 1, from 0. */
-  minThreads?: number | undefined;
-  /** How long a thread above `minThreads` is kept without work. Milliseconds, default 30,000. */
-  maxIdleMs?: number | undefined;
-  /** Tasks that may wait for a thread; one more is refused with ERR_OVERLOADED. Default 1,000, from 0. */
-  maxQueue?: number | undefined;
-  /** Total time of a task, waiting included. Milliseconds, default 30,000; Infinity for none. */
-  timeoutMs?: number | undefined;
-  /** Limits of memory for each thread, in MiB; a task above them fails, the process goes on. Default: those of Node. */
-  resourceLimits?: ResourceLimits | undefined;
-  /** What the threads find as `workerData`. */
-  workerData?: unknown;
-  /** The environment of the threads. Default: a copy of the process's. */
-  env?: Record<string, string> | undefined;
-  /** Time. Default: the process's own. */
-  clock?: Clock | undefined;
-}
+import { type WorkerPoolOptions, workerPoolSettings } from './pool-options.ts';
+import { StopSignal } from './stop-signal.ts';
 
 export interface WorkerRunOptions<Name extends string = string> {
   /** Which export of the worker file runs. Default `default`. */
@@ -68,25 +42,6 @@ interface Job {
   started: boolean;
 }
 
-/** All that piscina asks of a signal. An AbortController for each task would cost a third of a round trip. */
-class StopSignal {
-  aborted = false;
-  #listener: (() => void) | undefined;
-
-  addEventListener(_name: 'abort', listener: () => void): void {
-    this.#listener = listener;
-  }
-
-  removeEventListener(): void {
-    this.#listener = undefined;
-  }
-
-  abort(): void {
-    this.aborted = true;
-    this.#listener?.();
-  }
-}
-
 /** CPU work in threads: bounded, and stopped for good when its caller has given up. */
 export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements AsyncDisposable {
   readonly name: string;
@@ -108,30 +63,13 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   #onIdle: (() => void) | undefined;
 
   constructor(options: WorkerPoolOptions) {
-    const number = (option: keyof WorkerPoolOptions, fallback: number, rule: Parameters<typeof numberOption>[4]) =>
-      numberOption('WorkerPool', option, options[option] as number | undefined, fallback, rule);
-    this.name = options.name ?? 'workers';
-    this.#clock = options.clock ?? systemClock;
-    this.#maxThreads = number('maxThreads', Math.max(1, availableParallelism() - 1), { min: 1, integer: true });
-    const minThreads = number('minThreads', 1, { min: 0, integer: true });
-    if (minThreads > this.#maxThreads) {
-      throw new RangeError(
-        `@x/pools: WorkerPool.minThreads must not be above maxThreads (${this.#maxThreads}), got ${minThreads}`,
-      );
-    }
-    this.#maxQueue = number('maxQueue', 1_000, { min: 0, integer: true, infinity: true });
-    this.#timeoutMs = number('timeoutMs', 30_000, { min: 1, infinity: true });
-    const idleTimeout = number('maxIdleMs', 30_000, { min: 0, infinity: true });
-    this.#piscina = new Piscina({
-      filename: workerFile(options.filename),
-      minThreads,
-      maxThreads: this.#maxThreads,
-      idleTimeout,
-      ...(options.resourceLimits === undefined ? {} : { resourceLimits: options.resourceLimits }),
-      ...(options.workerData === undefined ? {} : { workerData: options.workerData }),
-      ...(options.env === undefined ? {} : { env: options.env }),
-      recordTiming: false,
-    });
+    const settings = workerPoolSettings(options);
+    this.name = settings.name;
+    this.#clock = settings.clock;
+    this.#maxThreads = settings.maxThreads;
+    this.#maxQueue = settings.maxQueue;
+    this.#timeoutMs = settings.timeoutMs;
+    this.#piscina = new Piscina(settings.piscina);
     this.#piscina.on('workerDestroy', () => {
       this.#destroyed++;
     });
@@ -299,11 +237,4 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   #closedError(): PoolError {
     return new PoolError('ERR_POOL_CLOSED', `WorkerPool ${this.name} is closed`);
   }
-}
-
-function workerFile(filename: string | URL): string {
-  const path = filename instanceof URL || filename.startsWith('file:') ? fileURLToPath(filename) : filename;
-  if (!existsSync(path))
-    throw new TypeError(`@x/pools: WorkerPool.filename must be a worker file, got ${path}, which does not exist`);
-  return path;
 }

@@ -1,0 +1,35 @@
+import type { Client } from 'undici';
+import type { AddressRule } from './egress.ts';
+
+/** One request that needs a connection. */
+export interface Exchange {
+  /** Whether it must be alone on its connection: a request that is not idempotent, or has a body that cannot be sent again. */
+  readonly exclusive: boolean;
+  start(connection: Connection): void;
+  fail(error: Error): void;
+}
+
+/** One undici Client, which is one connection: over HTTP/1.1 for one request at a time, over HTTP/2 for many. */
+export interface Connection {
+  readonly origin: Origin;
+  readonly client: Client;
+  running: number;
+  /** How many requests it has served before. */
+  served: number;
+  connected: boolean;
+  multiplexed: boolean;
+  gone: boolean;
+}
+
+/** A server (scheme, host, port), its connections, and the requests that wait for one. */
+export interface Origin {
+  readonly key: string;
+  /** What holds for its address, if anything does. */
+  readonly rule: AddressRule | undefined;
+  readonly connections: Set<Connection>;
+  /** Connected and without work; the last one used is taken first: it is the least likely to be closed by the server meanwhile. */
+  readonly resting: Connection[];
+  readonly waiting: Set<{ exchange: Exchange; order: number }>;
+  /** Not known until the first TLS handshake has said which protocol the server chose. */
+  protocol: 'unknown' | 'single' | 'multiplexed';
+}

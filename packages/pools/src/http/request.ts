@@ -1,0 +1,64 @@
+import { PoolError } from '../errors.ts';
+import type { HopRequest } from './hop.ts';
+
+export interface HttpRequestOptions {
+  /** Default GET. */
+  method?: string | undefined;
+  headers?:
+    | Headers
+    | Record<string, string | readonly string[] | undefined>
+    | readonly (readonly [string, string])[]
+    | undefined;
+  body?: string | Uint8Array | URLSearchParams | AsyncIterable<Uint8Array | string> | undefined;
+  /** Sent as the body, with `content-type: application/json`. */
+  json?: unknown;
+  signal?: AbortSignal | undefined;
+  /** Total time of this request. Milliseconds. Default: the pool's. */
+  timeoutMs?: number | undefined;
+}
+
+/** The first request of a call: checked, its names in lower case, its body as it is sent. */
+export function hopRequest(target: string | URL, options: HttpRequestOptions): HopRequest {
+  const url = typeof target === 'string' ? parseUrl(target) : target;
+  if (url.protocol !== 'http:' && url.protocol !== 'https:') throw invalidUrl(`its scheme is ${url.protocol}`);
+  if (url.username !== '' || url.password !== '') throw invalidUrl('it holds credentials; send them in a header');
+  const headers = headerRecord(options.headers);
+  headers['accept-encoding'] ??= 'gzip, deflate, br';
+  let { body } = options;
+  if (options.json !== undefined) {
+    body = JSON.stringify(options.json);
+    headers['content-type'] ??= 'application/json';
+  } else if (body instanceof URLSearchParams) {
+    body = body.toString();
+    headers['content-type'] ??= 'application/x-www-form-urlencoded;charset=UTF-8';
+  }
+  return { url, method: (options.method ?? 'GET').toUpperCase(), headers, body };
+}
+
+function parseUrl(text: string): URL {
+  try {
+    return new URL(text);
+  } catch {
+    // Node's own error carries the text, which may hold a secret.
+    throw invalidUrl('it cannot be parsed');
+  }
+}
+
+function invalidUrl(why: string): PoolError {
+  return new PoolError('ERR_INVALID_URL', `HttpPool: the URL cannot be requested: ${why}`);
+}
+
+export function headerRecord(headers: HttpRequestOptions['headers']): Record<string, string | string[]> {
+  const record: Record<string, string | string[]> = {};
+  if (headers === undefined) return record;
+  const entries = headers instanceof Headers || Array.isArray(headers) ? headers : Object.entries(headers);
+  for (const [name, value] of entries as Iterable<[string, string | readonly string[] | undefined]>) {
+    if (value === undefined) continue;
+    const key = name.toLowerCase();
+    const values = Array.isArray(value) ? (value as string[]) : [String(value)];
+    const before = record[key];
+    const all = before === undefined ? values : [...(Array.isArray(before) ? before : [before]), ...values];
+    record[key] = all.length === 1 && all[0] !== undefined ? all[0] : all;
+  }
+  return record;
+}
