@@ -7,3 +7,16 @@ export function onAbort(signal: AbortSignal, fn: () => void): () => void {
   signal.addEventListener('abort', fn, { once: true });
   return () => signal.removeEventListener('abort', fn);
 }
+
+/** A signal that aborts with whichever of the two aborts first; `unlink` when it is no longer needed. */
+export function eitherSignal(one: AbortSignal, other: AbortSignal): { signal: AbortSignal; unlink(): void } {
+  const controller = new AbortController();
+  const removals = [one, other].map((signal) => onAbort(signal, () => controller.abort(signal.reason)));
+  for (const signal of [one, other]) if (signal.aborted) controller.abort(signal.reason);
+  return {
+    signal: controller.signal,
+    unlink() {
+      for (const remove of removals) remove();
+    },
+  };
+}

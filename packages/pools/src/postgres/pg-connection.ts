@@ -130,6 +130,13 @@ export class PgConnection {
     });
   }
 
+  /** Hands a cursor to the client as it is; until that is closed, the connection is not quiet. */
+  submit<T extends pg.Submittable>(cursor: T): T {
+    if (this.broken !== undefined) throw this.#lost(this.broken);
+    this.#answered = false;
+    return this.client.query(cursor);
+  }
+
   /** Says goodbye to the server; what does not answer is cut off. */
   end(): Promise<void> {
     this.#ended ??= this.#end();

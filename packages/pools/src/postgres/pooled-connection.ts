@@ -1,8 +1,9 @@
 import type pg from 'pg';
+import { eitherSignal } from '../abort-listener.ts';
 import { PoolError } from '../errors.ts';
 import { type InsertManyOptions, type InsertRow, insertMany, type TableName } from './insert-many.ts';
 import type { PgConnection } from './pg-connection.ts';
-import { type QueryOptions, type Row, SqlRunner } from './sql-runner.ts';
+import { type QueryOptions, type Row, SqlRunner, type Statement } from './sql-runner.ts';
 import { beginStatement, commit, type TransactionOptions } from './transaction.ts';
 import { untilAborted } from './until-aborted.ts';
 
@@ -32,13 +33,27 @@ export class PooledConnection extends SqlRunner {
   }
 
   override async query<R extends Row = Row>(
-    sql: string,
+    sql: Statement,
     params: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<pg.QueryResult<R>> {
-    const signal = options.signal ?? this.#signal;
-    signal?.throwIfAborted();
-    this.#checkUsable();
+    const either = eitherOf(options.signal, this.#signal);
+    const { signal } = either;
+    try {
+      signal?.throwIfAborted();
+      this.checkUsable();
+      return await this.#run<R>(sql, params, options, signal);
+    } finally {
+      either.unlink?.();
+    }
+  }
+
+  async #run<R extends Row>(
+    sql: Statement,
+    params: readonly unknown[],
+    options: QueryOptions,
+    signal: AbortSignal | undefined,
+  ): Promise<pg.QueryResult<R>> {
     this.#lender.queryBegins();
     try {
       return await this.#connection.run<R>(
@@ -55,11 +70,17 @@ export class PooledConnection extends SqlRunner {
 
   /** Runs `fn` in a transaction, within one as a savepoint: committed when it resolves, rolled back when it throws. */
   async transaction<T>(fn: (tx: PooledConnection) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
-    this.#checkUsable();
+    this.checkUsable();
     const depth = this.#depth + 1;
     const savepoint = `x_pools_${depth}`;
-    const tx = new PooledConnection(this.#connection, this.#lender, options.signal ?? this.#signal, depth);
-    await this.query(depth === 1 ? beginStatement(options) : `SAVEPOINT ${savepoint}`);
+    const either = eitherOf(options.signal, this.#signal);
+    const tx = new PooledConnection(this.#connection, this.#lender, either.signal, depth);
+    try {
+      await this.query(depth === 1 ? beginStatement(options) : `SAVEPOINT ${savepoint}`);
+    } catch (error) {
+      either.unlink?.();
+      throw error;
+    }
     this.#inner = true;
     try {
       const result = await untilAborted(fn(tx), tx.#signal);
@@ -76,6 +97,7 @@ export class PooledConnection extends SqlRunner {
       throw error;
     } finally {
       this.#inner = false;
+      either.unlink?.();
     }
   }
 
@@ -110,7 +132,7 @@ export class PooledConnection extends SqlRunner {
     await this.#connection.run({ text: sql }, this.#lender.commandTimeoutMs, undefined);
   }
 
-  #checkUsable(): void {
+  protected checkUsable(): void {
     if (this.#returned) {
       throw new PoolError(
         'ERR_RELEASED',
@@ -123,8 +145,22 @@ export class PooledConnection extends SqlRunner {
   }
 }
 
-export function queryConfig(sql: string, params: readonly unknown[], options: QueryOptions): pg.QueryConfig {
-  const config: pg.QueryConfig = { text: sql };
+/** What is to end a statement or a nested transaction: its own signal, that of the transaction around it, or both. */
+function eitherOf(
+  own: AbortSignal | undefined,
+  outer: AbortSignal | undefined,
+): { signal: AbortSignal | undefined; unlink?(): void } {
+  return own === undefined || outer === undefined || own === outer
+    ? { signal: own ?? outer }
+    : eitherSignal(own, outer);
+}
+
+/** What pg is given. It writes into what it is given, so a caller's own object is copied. */
+export function queryConfig(sql: Statement, params: readonly unknown[], options: QueryOptions): pg.QueryConfig {
+  const config: pg.QueryConfig = typeof sql === 'string' ? { text: sql } : sql;
+  if (typeof config.text !== 'string' || (typeof sql === 'object' && 'submit' in sql)) {
+    throw new TypeError('@x/pools: query: sql must be a text or an object with a text; a cursor needs connect()');
+  }
   if (params.length > 0) config.values = params as unknown[];
   if (options.name !== undefined) config.name = options.name;
   return config;

@@ -3,10 +3,18 @@ import { numberOption } from '../check-options.ts';
 import { endsConnection } from './connect-error.ts';
 import type { InsertManyOptions, InsertRow, TableName } from './insert-many.ts';
 import { Lending } from './lending.ts';
+import { LentClient } from './lent-client.ts';
 import { type PoolSettings, type PostgresPoolOptions, poolSettings } from './pool-options.ts';
 import { type Lender, PooledConnection, queryConfig } from './pooled-connection.ts';
 import { streamRows } from './row-stream.ts';
-import { type PoolQueryOptions, type QueryOptions, type Row, SqlRunner, type StreamOptions } from './sql-runner.ts';
+import {
+  type PoolQueryOptions,
+  type QueryOptions,
+  type Row,
+  SqlRunner,
+  type Statement,
+  type StreamOptions,
+} from './sql-runner.ts';
 import { backOff, mayRetry, type TransactionOptions } from './transaction.ts';
 import { untilAborted } from './until-aborted.ts';
 
@@ -63,7 +71,7 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
   }
 
   override async query<R extends Row = Row>(
-    sql: string,
+    sql: Statement,
     params: readonly unknown[] = [],
     options: PoolQueryOptions = {},
   ): Promise<pg.QueryResult<R>> {
@@ -84,6 +92,20 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     options: { signal?: AbortSignal | undefined } = {},
   ): Promise<T> {
     return this.#lend(fn, options.signal, this.#settings.reset !== 'never');
+  }
+
+  /**
+   * A connection for as long as its borrower likes, in the manner of `pg.Pool`: for Kysely, Drizzle and others that bring
+   * their own calls. Who forgets `release()` has taken it from the pool for good. `signal` ends the wait for it.
+   */
+  async connect(options: { signal?: AbortSignal | undefined } = {}): Promise<LentClient> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const connection = this.#lending.takeIdle() ?? (await this.#lending.acquire(signal, undefined));
+    const { reset } = this.#settings;
+    return new LentClient(connection, this.#lender, (usedAsSession) =>
+      this.#lending.release(connection, reset === 'always' || (reset === 'connection' && usedAsSession)),
+    );
   }
 
   /** Runs `fn` in a transaction: committed when it resolves, rolled back when it throws. */
@@ -171,12 +193,17 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     return this.#closed;
   }
 
+  /** The same as `close()`, under the name it has in `pg.Pool`. */
+  end(): Promise<void> {
+    return this.close();
+  }
+
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
   async #queryOnce<R extends Row>(
-    sql: string,
+    sql: Statement,
     params: readonly unknown[],
     options: QueryOptions,
     deadline: number | undefined,

@@ -39,6 +39,9 @@ export async function* streamRows<R extends Row>(
         yield row;
       }
     }
+    signal?.throwIfAborted();
+    // An abort during the commit must not give the connection away while the commit is on its way.
+    removeAbort?.();
     await commit(connection, lender.commandTimeoutMs);
   } finally {
     removeAbort?.();

@@ -3,6 +3,9 @@ import type pg from 'pg';
 /** A row, as an object with a field for each column. */
 export type Row = pg.QueryResultRow;
 
+/** SQL as a text, or as an object of `pg` with `text`, `values`, `name`, `rowMode`, `types`. */
+export type Statement = string | pg.QueryConfig | pg.QueryArrayConfig;
+
 export interface QueryOptions {
   /** Stops the query, on the server too. */
   signal?: AbortSignal | undefined;
@@ -30,19 +33,19 @@ export interface StreamOptions {
 /** The ways to run SQL, the same on a pool, a connection and a transaction. */
 export abstract class SqlRunner {
   abstract query<R extends Row = Row>(
-    sql: string,
+    sql: Statement,
     params?: readonly unknown[],
     options?: QueryOptions,
   ): Promise<pg.QueryResult<R>>;
 
   /** All rows. */
-  async fetch<R extends Row = Row>(sql: string, params?: readonly unknown[], options?: QueryOptions): Promise<R[]> {
+  async fetch<R extends Row = Row>(sql: Statement, params?: readonly unknown[], options?: QueryOptions): Promise<R[]> {
     return (await this.query<R>(sql, params, options)).rows;
   }
 
   /** The first row, or undefined when there is none. */
   async fetchOne<R extends Row = Row>(
-    sql: string,
+    sql: Statement,
     params?: readonly unknown[],
     options?: QueryOptions,
   ): Promise<R | undefined> {
@@ -50,7 +53,7 @@ export abstract class SqlRunner {
   }
 
   /** How many rows were inserted, updated, deleted or found. */
-  async execute(sql: string, params?: readonly unknown[], options?: QueryOptions): Promise<number> {
+  async execute(sql: Statement, params?: readonly unknown[], options?: QueryOptions): Promise<number> {
     return (await this.query(sql, params, options)).rowCount ?? 0;
   }
 }
