@@ -157,7 +157,7 @@ function eitherOf(
 
 /** What pg is given. It writes into what it is given, so a caller's own object is copied. */
 export function queryConfig(sql: Statement, params: readonly unknown[], options: QueryOptions): pg.QueryConfig {
-  const config: pg.QueryConfig = typeof sql === 'string' ? { text: sql } : sql;
+  const config: pg.QueryConfig = typeof sql === 'string' ? { text: sql } : { ...sql };
   if (typeof config.text !== 'string' || (typeof sql === 'object' && 'submit' in sql)) {
     throw new TypeError('@x/pools: query: sql must be a text or an object with a text; a cursor needs connect()');
   }
