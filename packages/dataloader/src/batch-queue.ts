@@ -183,9 +183,8 @@ export class BatchQueue<K, V> {
     this.queuedKeys -= batch.keys.length;
     // A batch function that sorted them would send values to the wrong callers.
     Object.freeze(batch.keys);
-    const timer = this.#startTimer(batch);
+    this.#startTimer(batch);
     const ended = (results: unknown, error?: unknown, failed = false) => {
-      if (timer !== undefined) this.#options.clock.clearTimeout(timer);
       if (!batch.settled) this.#settle(batch, results, error, failed);
       this.#running -= 1;
       this.#runNext();
@@ -253,6 +252,7 @@ export class BatchQueue<K, V> {
   }
 
   #retire(batch: Batch<K, V>): void {
+    if (batch.timer !== undefined) this.#options.clock.clearTimeout(batch.timer);
     this.#live.delete(batch);
     if (batch.leavable) this.leavable -= 1;
   }
@@ -264,10 +264,11 @@ export class BatchQueue<K, V> {
     }
   }
 
-  #startTimer(batch: Batch<K, V>): unknown {
+  #startTimer(batch: Batch<K, V>): void {
     const { batchTimeoutMs, clock, name } = this.#options;
-    if (batchTimeoutMs === undefined) return undefined;
-    return clock.setTimeout(() => {
+    if (batchTimeoutMs === undefined) return;
+    batch.timer = clock.setTimeout(() => {
+      if (batch.settled) return;
       const error = new BatchTimeoutError(name === null ? 'DataLoader' : `DataLoader "${name}"`, batchTimeoutMs);
       this.#fail(batch, error);
       batch.abort(error);

@@ -18,6 +18,8 @@ export class Batch<K, V> {
   settled = false;
   /** A load inside another batch waits for this one, so this one must not wait for that one's place. */
   urgent = false;
+  /** What aborts it when it takes too long. */
+  timer: unknown;
   /** When the last key joined; read only by a sliding window. */
   joinedAt = 0;
   /** Somebody who may leave waits, or has waited, for it. */

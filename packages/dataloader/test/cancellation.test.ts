@@ -124,6 +124,42 @@ describe('batchTimeoutMs', () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
+  it("is over for a batch whose callers have all gone: an abort is nobody's failure", async () => {
+    const clock = new ManualClock();
+    const { loader, calls } = held({ batchTimeoutMs: 50, clock });
+    const [first, second] = [new AbortController(), new AbortController()];
+    const gone = loader.load(1, { signal: first.signal });
+    await clock.advance(10);
+    first.abort('gone');
+    await expect(gone).rejects.toBe('gone');
+    expect(clock.pendingTimers).toBe(0);
+    await clock.advance(100);
+    expect(calls[0]?.signal.reason).toBe('gone');
+    expect(loader.stats().batchFailures).toBe(0);
+    // And the loader still sees who waits for what: one who joins without a signal keeps the batch alive.
+    const leaving = loader.load(2, { signal: second.signal });
+    await clock.advance(10);
+    const staying = loader.load(2);
+    second.abort('too');
+    await expect(leaving).rejects.toBe('too');
+    expect(calls[1]?.signal.aborted).toBe(false);
+    calls[1]?.release();
+    await expect(staying).resolves.toBe(2);
+  });
+
+  it('does not call a batch late that an unfaithful clock fires for after its callers have gone', async () => {
+    const timers: (() => void)[] = [];
+    const clock = { now: () => 0, setTimeout: (fn: () => void) => timers.push(fn), clearTimeout: () => {} };
+    const { loader } = held({ batchTimeoutMs: 50, clock });
+    const controller = new AbortController();
+    const gone = loader.load(1, { signal: controller.signal });
+    await turn();
+    controller.abort('gone');
+    await expect(gone).rejects.toBe('gone');
+    for (const fire of timers) fire();
+    expect(loader.stats().batchFailures).toBe(0);
+  });
+
   it('keeps the place of a batch that does not heed its signal until it has settled', async () => {
     const clock = new ManualClock();
     const { loader, calls } = held({ batchTimeoutMs: 50, maxConcurrentBatches: 1, clock });
