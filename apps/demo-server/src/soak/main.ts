@@ -14,10 +14,16 @@ const { duration, out } = new Command('soak')
   .parse()
   .opts<{ duration: number; out?: string }>();
 
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => interrupted.abort(new Error(`stopped by ${signal}`)));
+}
+
 const result = await runSoak({
   main: fileURLToPath(new URL('../main.js', import.meta.url)),
   durationMs: duration * 1_000,
   onProgress: (line) => console.error(line),
+  signal: interrupted.signal,
 });
 for (const { what, atSeconds, phase, times } of result.recorder.violations) {
   console.error(`BROKEN at ${atSeconds.toFixed(1)} s during "${phase}", ${times} times: ${what}`);

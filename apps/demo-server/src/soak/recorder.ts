@@ -66,7 +66,8 @@ export class Recorder {
 
     if (outcome.kind === 'broken') {
       // The body may differ each time; what is before it names the kind.
-      this.violation(`${tool}: ${outcome.why.replace(/[{<].*/s, '')}`, outcome.why);
+      const kind = outcome.why.replace(/[{<].*/s, '');
+      this.violation(`${tool}: ${kind}`, outcome.why.slice(kind.length));
     }
     if (outcome.kind === 'failed' && ![begun, this.phase].some(({ affects }) => affects.includes(tool))) {
       this.violation(

@@ -29,7 +29,12 @@ ${
     ? ''
     : `${table(
         ['broken', 'first at', 'during', 'times'],
-        violations.map(({ what, atSeconds, phase, times }) => [what, `${atSeconds.toFixed(1)} s`, phase, times]),
+        violations.map(({ what, atSeconds, phase, times }) => [
+          withoutPaths(what),
+          `${atSeconds.toFixed(1)} s`,
+          phase,
+          times,
+        ]),
       )}\n`
 }
 ${table(
@@ -102,6 +107,11 @@ ${table(
   }),
 )}
 `;
+}
+
+/** Where things are on this machine is nobody's business. */
+function withoutPaths(text: string): string {
+  return text.replaceAll(/(?:file:\/\/)?\/[^\s"()]*\/(?=(?:apps|packages|node_modules)\/)/g, '');
 }
 
 function trend(quarters: { first: number; last: number } | undefined): string {

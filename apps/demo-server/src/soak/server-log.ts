@@ -5,7 +5,10 @@ export function checkLog(log: readonly Record<string, unknown>[], from: number, 
   for (const entry of log.slice(from)) {
     if (Number(entry.level) < 50) continue;
     const { code, message } = (entry.err ?? {}) as { code?: unknown; message?: unknown };
-    recorder.violation(`logged as an error: ${entry.msg} (${code ?? message})`, JSON.stringify(entry).slice(0, 2_000));
+    recorder.violation(
+      `logged as an error: ${entry.msg} (${entry.tool ?? 'no tool'}, ${code ?? 'no code'})`,
+      String(message),
+    );
   }
   return log.length;
 }

@@ -18,6 +18,8 @@ export interface SoakOptions {
   /** How long load and faults go on. Milliseconds. */
   durationMs: number;
   onProgress?: ((line: string) => void) | undefined;
+  /** Ends the soak early, without a result: rejects with its reason when everything is stopped. */
+  signal?: AbortSignal | undefined;
 }
 
 /** How one kind of fault went, over all its rounds. */
@@ -49,7 +51,7 @@ const CALL_TIMEOUT_MS = 30_000;
 export const RECOVERY_LIMIT_MS = 30_000;
 
 /** Load and faults on a server in a process of its own, with services of its own; what it did wrong is in the result. */
-export async function runSoak({ main, durationMs, onProgress = () => {} }: SoakOptions): Promise<SoakResult> {
+export async function runSoak({ main, durationMs, onProgress = () => {}, signal }: SoakOptions): Promise<SoakResult> {
   await using postgres = await startPostgres({ external: false });
   await using redis = await startRedis({ external: false });
   const { DATABASE_URL, REDIS_URL, UPSTREAM_URL, MCP_TOKEN, PORT, HOST, ...environment } = process.env;
@@ -58,6 +60,8 @@ export async function runSoak({ main, durationMs, onProgress = () => {} }: SoakO
     DATABASE_URL: postgres.url,
     REDIS_URL: redis.url,
   });
+  signal?.addEventListener('abort', () => void server.stop(), { once: true });
+  signal?.throwIfAborted();
   await using http = new HttpClient(new URL(server.url).origin, { timeoutMs: CALL_TIMEOUT_MS });
   const target: Target = { server, postgres, redis, http };
   const versions = {
@@ -83,14 +87,17 @@ export async function runSoak({ main, durationMs, onProgress = () => {} }: SoakO
   const running = new AbortController();
   const load = [
     ...Array.from({ length: CALLERS }, (_, caller) => callOn(caller, target, ledger, recorder, running.signal)),
-    watch(target, recorder, memory, running.signal),
   ];
+  const watching = watch(target, recorder, memory, running.signal);
   const end = performance.now() + durationMs;
   const faults = new Map<string, FaultSummary>();
   for (let n = 0; performance.now() < end && isUp(target); n++) {
     const fault = FAULTS[n % FAULTS.length] as Fault;
     recorder.phase = { name: fault.name, affects: fault.affects };
-    await fault.strike(target, holdMs, recorder, ledger);
+    await fault.strike(target, holdMs, recorder, ledger).catch((error) => {
+      // Mostly because the server has ended, which is reported by itself.
+      recorder.violation(`"${fault.name}" could not be done`, String(error));
+    });
     const slowest = await recovery(target, ledger, recorder);
     const summary = faults.get(fault.name) ?? {
       name: fault.name,
@@ -112,6 +119,8 @@ export async function runSoak({ main, durationMs, onProgress = () => {} }: SoakO
   }
   running.abort();
   await Promise.all(load);
+  const logged = await watching;
+  signal?.throwIfAborted();
   const seconds = recorder.seconds;
 
   recorder.phase = { name: 'after the load', affects: [] };
@@ -119,6 +128,7 @@ export async function runSoak({ main, durationMs, onProgress = () => {} }: SoakO
   server.process.off('exit', onExit);
   const exitCode = await server.stop();
   if (exitCode !== 0) recorder.violation('the server did not stop in order', `exit code ${exitCode}`);
+  checkLog(server.log, logged, recorder);
   return { seconds, holdMs, recorder, faults: [...faults.values()], memory, final, versions };
 }
 
@@ -140,9 +150,15 @@ async function callOn(caller: number, target: Target, ledger: Ledger, recorder: 
   }
 }
 
-/** Looks at the server's own numbers, health and log while the load goes on. */
-async function watch({ server, http }: Target, recorder: Recorder, memory: MemoryTrend, signal: AbortSignal) {
-  for (let logged = 0; !signal.aborted; await sleep(1_000)) {
+/** Looks at the server's own numbers, health and log while the load goes on. Returns how much of the log it has seen. */
+async function watch(
+  { server, http }: Target,
+  recorder: Recorder,
+  memory: MemoryTrend,
+  signal: AbortSignal,
+): Promise<number> {
+  let logged = 0;
+  for (; !signal.aborted; await sleep(1_000)) {
     const vitals = await Vitals.of(http);
     if (vitals === undefined) recorder.violation('/metrics was not answered');
     else memory.add(vitals, recorder.seconds);
@@ -150,6 +166,7 @@ async function watch({ server, http }: Target, recorder: Recorder, memory: Memor
     if (health.status !== 200) recorder.violation('/healthz was not answered 200', String(health.status));
     logged = checkLog(server.log, logged, recorder);
   }
+  return logged;
 }
 
 /** Waits until every tool works and the server says that it is ready, and tells which was the last and how long that took. */
