@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { systemClock } from './clock.ts';
 
 export interface HttpRefusal {
@@ -24,13 +24,49 @@ export function refuseRequest(request: IncomingMessage, response: ServerResponse
       data: { error: names[status], reason, retryAfterMs },
     },
   });
+  const more = { 'Retry-After': retryAfterSeconds, ...(reason === 'draining' && { Connection: 'close' }) };
+  answer(request, response, status, more, body);
+}
+
+/**
+ * Ends a request that went wrong with 500 and no word of why. Where the answer has begun nothing true can be said any
+ * more: the connection is cut, so that the client does not take what it got for all. An answer that was finished stays.
+ */
+export function answerFailure(request: IncomingMessage, response: ServerResponse): void {
+  if (response.closed || response.writableEnded) return;
+  if (response.headersSent) {
+    cutOff(request, response);
+    return;
+  }
+  try {
+    // They were meant for another body: its encoding, its caching.
+    for (const name of response.getHeaderNames()) response.removeHeader(name);
+    answer(request, response, 500, {}, failureBody);
+  } catch {
+    cutOff(request, response);
+  }
+}
+
+function cutOff(request: IncomingMessage, response: ServerResponse): void {
+  response.destroy();
+  // The response of a pipelined request may not have the socket yet.
+  request.socket.destroy();
+}
+
+function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  status: number,
+  headers: OutgoingHttpHeaders,
+  body: string,
+): void {
   const length = Number(request.headers['content-length'] ?? 0);
   response.writeHead(status, {
     'Content-Type': 'application/json',
     'Content-Length': Buffer.byteLength(body),
-    'Retry-After': retryAfterSeconds,
     'Cache-Control': 'no-store',
-    ...((length > maxDiscardedBytes || reason === 'draining') && { Connection: 'close' }),
+    ...(length > maxDiscardedBytes && { Connection: 'close' }),
+    ...headers,
   });
   const hasBody = length > 0 || request.headers['transfer-encoding'] !== undefined;
   if (!hasBody || request.complete) {
@@ -74,6 +110,9 @@ function discardBody(request: IncomingMessage, response: ServerResponse): void {
 /** What is read of a refused upload. Most clients' requests fit; what does not is cheaper to cut off than to read. */
 const maxDiscardedBytes = 256 * 1024;
 const maxDiscardMs = 2_000;
+
+/** JSON-RPC 2.0, section 5.1. */
+const failureBody = JSON.stringify({ jsonrpc: '2.0', id: null, error: { code: -32_603, message: 'Internal error' } });
 
 const words = { 503: 'The server is overloaded.', 429: 'Too many requests from this caller.' } as const;
 const names = { 503: 'server_overloaded', 429: 'rate_limited' } as const;

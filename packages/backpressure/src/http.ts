@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { refuseRequest } from './http-refusal.ts';
+import { answerFailure, refuseRequest } from './http-refusal.ts';
+import { checkFunction, checkMethods } from './option-checks.ts';
 import type { Priority } from './waiting-room.ts';
 
 /** What a `ConcurrencyLimiter` has of use here. */
@@ -35,6 +36,11 @@ export interface AdmissionOptions {
   priority?: ((request: IncomingMessage) => Priority) | undefined;
   /** Requests that are always let through. Default: the paths /health, /healthz, /livez, /readyz and /metrics. */
   exempt?: ((request: IncomingMessage) => boolean) | undefined;
+  /**
+   * Told of what the handler, or one of these options, threw or rejected with. The request is answered with 500 and a
+   * JSON-RPC error that says nothing of it; where the answer has begun, the connection is cut. Default: nobody is told.
+   */
+  onError?: ((error: unknown) => void) | undefined;
 }
 
 /** A `node:http` request listener. An Express, Connect or Koa app's callback is one. */
@@ -48,16 +54,62 @@ export function withAdmission(
   handler: RequestHandler,
   options: AdmissionOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { limiter, rateLimiter, shedder, priority, key = remoteAddress, exempt = isHealthPath } = options;
+  const { limiter, rateLimiter, shedder, priority, key = remoteAddress, exempt = isHealthPath, onError } = options;
+  checkFunction('handler', handler);
+  if (limiter !== undefined) checkMethods('limiter', limiter, ['tryAcquire', 'acquire']);
+  if (rateLimiter !== undefined) checkMethods('rateLimiter', rateLimiter, ['consume']);
+  if (shedder !== undefined) checkMethods('shedder', shedder, ['check']);
+  if (priority !== undefined) checkFunction('priority', priority);
+  checkFunction('key', key);
+  checkFunction('exempt', exempt);
+  if (onError !== undefined) checkFunction('onError', onError);
+
+  const report = (error: unknown): void => {
+    try {
+      onError?.(error);
+    } catch {
+      // Whoever is told must not take the server down.
+    }
+  };
+
+  const fail = (request: IncomingMessage, response: ServerResponse, error: unknown): void => {
+    report(error);
+    answerFailure(request, response);
+  };
+
+  const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    try {
+      const returned = handler(request, response);
+      if (isPromiseLike(returned)) returned.then(undefined, (error: unknown) => fail(request, response, error));
+    } catch (error) {
+      fail(request, response, error);
+    }
+  };
+
+  const serveUnder = (permit: AdmissionPermit, request: IncomingMessage, response: ServerResponse): void => {
+    const release = (): void => {
+      try {
+        permit.release();
+      } catch (error) {
+        report(error);
+      }
+    };
+    if (response.closed) {
+      release();
+      return;
+    }
+    onceOver(request, response, release);
+    serve(request, response);
+  };
 
   const enter = (request: IncomingMessage, response: ServerResponse, importance: Priority): void => {
     if (limiter === undefined) {
-      handler(request, response);
+      serve(request, response);
       return;
     }
     const permit = limiter.tryAcquire();
-    if (permit !== undefined) serve(request, response, permit);
-    else void queue(limiter, request, response, importance);
+    if (permit !== undefined) serveUnder(permit, request, response);
+    else queue(limiter, request, response, importance).catch((error: unknown) => fail(request, response, error));
   };
 
   const queue = async (
@@ -66,25 +118,19 @@ export function withAdmission(
     response: ServerResponse,
     importance: Priority,
   ): Promise<void> => {
+    const caller = key(request);
     const gone = new AbortController();
-    const onGone = (): void => gone.abort();
-    response.once('close', onGone);
+    const notGone = onceOver(request, response, () => gone.abort());
     let permit: AdmissionPermit;
     try {
-      permit = await from.acquire({ signal: gone.signal, priority: importance, key: key(request) });
+      permit = await from.acquire({ signal: gone.signal, priority: importance, key: caller });
     } catch (error) {
-      response.off('close', onGone);
+      notGone();
       if (!gone.signal.aborted) refuse(request, response, error);
       return;
     }
-    response.off('close', onGone);
-    serve(request, response, permit);
-  };
-
-  const serve = (request: IncomingMessage, response: ServerResponse, permit: AdmissionPermit): void => {
-    // 'close' comes after the last byte was handed over, and also when the client has gone before that.
-    response.once('close', () => permit.release());
-    handler(request, response);
+    notGone();
+    serveUnder(permit, request, response);
   };
 
   const checkRate = async (
@@ -99,17 +145,52 @@ export function withAdmission(
     else refuseRequest(request, response, { status: 429, reason: 'rate_limited', retryAfterMs: verdict.retryAfterMs });
   };
 
-  return (request, response) => {
+  const admit = (request: IncomingMessage, response: ServerResponse): void => {
     if (exempt(request)) {
-      handler(request, response);
+      serve(request, response);
       return;
     }
     const importance = priority?.(request) ?? 'default';
     const shed = shedder?.check({ priority: importance });
-    if (shed !== undefined) refuseRequest(request, response, { status: 503, ...shed });
-    else if (rateLimiter !== undefined) void checkRate(rateLimiter, request, response, importance);
-    else enter(request, response, importance);
+    if (shed !== undefined) {
+      refuseRequest(request, response, { status: 503, ...shed });
+    } else if (rateLimiter !== undefined) {
+      checkRate(rateLimiter, request, response, importance).catch((error: unknown) => fail(request, response, error));
+    } else {
+      enter(request, response, importance);
+    }
   };
+
+  return (request, response) => {
+    try {
+      admit(request, response);
+    } catch (error) {
+      fail(request, response, error);
+    }
+  };
+}
+
+/**
+ * Calls `fn` when the last byte of the response was handed over, or the client has gone before that; returns what takes
+ * this back.
+ */
+function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => void): () => void {
+  response.once('close', fn);
+  // A pipelined request's response has no socket until it is its turn, and is not told of a connection that ends before.
+  if (response.socket !== null) return () => response.off('close', fn);
+  const { socket } = request;
+  const forget = (): void => void socket.off('close', fn);
+  socket.once('close', fn);
+  response.once('close', forget);
+  return () => {
+    forget();
+    response.off('close', fn);
+    response.off('close', forget);
+  };
+}
+
+function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
 }
 
 function refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {

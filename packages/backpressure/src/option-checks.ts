@@ -25,6 +25,19 @@ export function checkOneOf(option: string, value: string, allowed: readonly stri
   if (!allowed.includes(value)) refuse(option, `one of ${allowed.map((name) => `'${name}'`).join(', ')}`, value);
 }
 
+/** Throws unless `value` is a function. */
+export function checkFunction(option: string, value: unknown): void {
+  if (typeof value !== 'function') refuse(option, 'a function', value);
+}
+
+/** Throws unless `value` is an object with these methods. */
+export function checkMethods(option: string, value: unknown, methods: readonly string[]): void {
+  const object = Object(value) as Record<string, unknown>;
+  if (methods.some((method) => typeof object[method] !== 'function')) {
+    refuse(option, `an object with ${methods.map((method) => `${method}()`).join(' and ')}`, value);
+  }
+}
+
 /** Throws what a bad option deserves: a TypeError for the wrong kind of thing, a RangeError for the wrong value. */
 export function refuse(option: string, expected: string, got: unknown): never {
   const shown = typeof got === 'string' ? `'${got}'` : String(got);
