@@ -49,7 +49,13 @@ interface Item<T, Result> {
   onAbort: (() => void) | undefined;
   left: boolean;
   /** What it is being written with. */
-  batch: { items: Item<T, Result>[]; controller: AbortController } | undefined;
+  batch: RunningBatch<T, Result> | undefined;
+}
+
+interface RunningBatch<T, Result> {
+  items: Item<T, Result>[];
+  controller: AbortController;
+  timer: unknown;
 }
 
 /**
@@ -221,13 +227,16 @@ export class Batcher<T, Result = void> {
       if (ended) return;
       ended = true;
       if (timer !== undefined) this.#clock.clearTimeout(timer);
+      // Told to stop because nobody waits any more, it stopped: all have their answer, and nothing has failed.
+      if (results === undefined && controller.signal.aborted) return;
       batch.forEach((item, i) => {
         if (results === undefined) this.#settle(item, true, error);
         else this.#settle(item, isError(results[i]), results[i]);
       });
     };
     const timer = this.#startTimeout(controller, end);
-    for (const item of batch) item.batch = { items: batch, controller };
+    const running = { items: batch, controller, timer };
+    for (const item of batch) item.batch = running;
     try {
       const items = Object.freeze(batch.map(({ item }) => item));
       const { signal } = controller;
@@ -262,7 +271,9 @@ export class Batcher<T, Result = void> {
     }
     item.reject(reason);
     // Somebody who brought no signal never leaves, and the batch is finished for them.
-    if (item.batch?.items.every(({ left }) => left)) item.batch.controller.abort(reason);
+    if (!item.batch?.items.every(({ left }) => left)) return;
+    if (item.batch.timer !== undefined) this.#clock.clearTimeout(item.batch.timer);
+    item.batch.controller.abort(reason);
   }
 
   #startTimeout(controller: AbortController, end: (results: undefined, error: unknown) => void): unknown {

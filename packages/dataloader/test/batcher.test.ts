@@ -199,6 +199,24 @@ describe('Batcher', () => {
     await writes;
   });
 
+  it.each([
+    ['stops when it is told to', { written: 0, failed: 0 }],
+    ['writes all the same', { written: 1, failed: 0 }],
+  ])('counts no failure of a batch that everybody has left and that %s', async (how, counts) => {
+    const { batcher, calls, clock } = held({ maxBatchSize: 1, batchTimeoutMs: 100 });
+    const controller = new AbortController();
+    const leaving = batcher.submit(1, { signal: controller.signal });
+    controller.abort('left');
+    await expect(leaving).rejects.toBe('left');
+    expect(clock.pendingTimers).toBe(0);
+    await clock.advance(100);
+    expect(calls[0]?.signal.reason).toBe('left');
+    if (how.startsWith('stops')) calls[0]?.fail(new Error('aborted'));
+    else calls[0]?.release();
+    await batcher.onIdle();
+    expect(batcher.stats()).toMatchObject(counts);
+  });
+
   it('tells its callers when a batch takes too long, and starts no other before it has ended', async () => {
     const { batcher, calls, clock } = held({ maxBatchSize: 1, batchTimeoutMs: 100 });
     const first = batcher.submit(1).catch((error) => error.code);
