@@ -3,10 +3,11 @@ import { KeyPattern } from '../glob.ts';
 import { count, positiveDuration } from '../option-checks.ts';
 import type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from '../remote-tier.ts';
 import { decode, digits, encode, isValue, newVersion } from './envelope.ts';
+import { KeyTurns } from './key-turns.ts';
 import { type MissedWrite, MissedWrites } from './missed-writes.ts';
 import { RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
 import type { RedisClient, RedisNode } from './redis-client.ts';
-import { EXPIRE, LEASE_KEY, RELEASE, RENEW, type Script, STORE, TAG } from './scripts.ts';
+import { EXPIRE, LEASE_KEY, RELEASE, RENEW, type Script, SET, STORE, TAG } from './scripts.ts';
 
 export interface RedisTierOptions {
   /** A `Redis` or `Cluster` of ioredis 5 or 6. It stays its owner's: it is neither configured, listened to, nor closed here. */
@@ -41,6 +42,8 @@ export class RedisTier implements RemoteTier {
   readonly #clock: Clock;
   readonly #circuit: RedisCircuit;
   readonly #missed: MissedWrites;
+  /** On one server commands run in the order in which they are sent; on a cluster a value and its tags' indexes lie on different nodes. */
+  readonly #turns = new KeyTurns();
   #wasReady = false;
   #closed = false;
 
@@ -91,69 +94,71 @@ export class RedisTier implements RemoteTier {
     if (!this.#available()) return { state: 'unavailable' };
     const token = newVersion();
     // Before the load, so that a deleteByTag that runs during it finds the key.
-    await this.#index(key, tags, Math.max(this.leaseMs, LONGEST_LOAD_MS));
-    const answer = await this.#run(LEASE_KEY, this.#prefix + key, seen ?? '', token, this.leaseMs);
+    const index = await this.#indexed(key, tags, Math.max(this.leaseMs, LONGEST_LOAD_MS));
+    if (index === undefined) return { state: 'unavailable' };
+    const answer = await this.#run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, this.leaseMs);
     if (answer === 1) return { state: 'granted', token };
     return { state: answer === 0 ? 'held' : answer === 2 ? 'changed' : 'unavailable' };
   }
 
   async renew(key: string, token: string): Promise<void> {
-    if (this.#available()) await this.#run(RENEW, this.#prefix + key, token, this.leaseMs);
+    if (this.#available()) await this.#run(RENEW, [this.#prefix + key], token, this.leaseMs);
   }
 
   async release(key: string, token: string): Promise<void> {
-    if (this.#available()) await this.#run(RELEASE, this.#prefix + key, token);
+    if (this.#available()) await this.#run(RELEASE, [this.#prefix + key], token);
   }
 
   async store(key: string, token: string, entry: RemoteWrite): Promise<'stored' | 'lost' | 'unavailable'> {
     if (!this.#available()) return 'unavailable';
-    await this.#index(key, entry.tags, entry.keepMs);
     const text = encode(newVersion(), entry);
-    const answer = await this.#run(STORE, this.#prefix + key, token, text, expiry(entry.keepMs) ?? 0);
+    const index = await this.#indexed(key, entry.tags, entry.keepMs);
+    if (index === undefined) return 'unavailable';
+    const answer = await this.#run(STORE, index.keys, ...index.args, text, token);
     return answer === 1 ? 'stored' : answer === 0 ? 'lost' : 'unavailable';
   }
 
   set(key: string, entry: RemoteWrite): Promise<void> {
-    const px = expiry(entry.keepMs);
+    const missed: MissedWrite[] = [{ kind: 'key', name: key }];
     const text = encode(newVersion(), entry);
-    return this.#write(
-      [{ kind: 'key', name: key }],
-      async () => {
-        await this.#index(key, entry.tags, entry.keepMs);
-        await this.#call('SET', this.#prefix + key, text, ...(px === undefined ? [] : ['PX', px]));
-      },
-      undefined,
-    );
+    if (entry.tags.length === 0) {
+      const px = expiry(entry.keepMs);
+      const set = async () =>
+        void (await this.#call('SET', this.#prefix + key, text, ...(px === undefined ? [] : ['PX', px])));
+      return this.#turns.after([key], () => this.#write(missed, set, undefined));
+    }
+    if (!this.#isCluster) {
+      const { keys, args } = this.#index(key, entry.tags, entry.keepMs);
+      const set = async () => void (await this.#runInOrder(SET, keys, ...args, text));
+      return this.#write(missed, set, undefined);
+    }
+    return this.#turns.during([key], () => this.#write(missed, () => this.#setAcross(key, entry, text), undefined));
   }
 
   delete(keys: readonly string[]): Promise<number> {
-    return this.#write(
-      keys.map((name) => ({ kind: 'key', name })),
-      () => this.#unlink(keys.map((key) => this.#prefix + key)),
-      0,
-    );
+    const missed = keys.map((name): MissedWrite => ({ kind: 'key', name }));
+    const names = keys.map((key) => this.#prefix + key);
+    return this.#turns.after(keys, () => this.#write(missed, () => this.#unlink(names), 0));
   }
 
   async expire(keys: readonly string[]): Promise<void> {
+    const missed = keys.map((name): MissedWrite => ({ kind: 'key', name }));
     const version = newVersion();
     const now = digits(this.#wallNow());
-    await this.#write(
-      keys.map((name) => ({ kind: 'key', name })),
-      () => Promise.all(keys.map((key) => this.#run(EXPIRE, this.#prefix + key, version, now))),
-      [],
-    );
+    const expireAll = () =>
+      Promise.all(keys.map((key) => this.#runInOrder(EXPIRE, [this.#prefix + key], version, now)));
+    await this.#turns.after(keys, () => this.#write(missed, expireAll, []));
   }
 
   async deleteByTag(tags: readonly string[]): Promise<void> {
-    await this.#write(
-      tags.map((name) => ({ kind: 'tag', name })),
-      () => Promise.all(tags.map((tag) => this.#unlinkTagged(tag))),
-      [],
-    );
+    const missed = tags.map((name): MissedWrite => ({ kind: 'tag', name }));
+    const unlinkAll = () => Promise.all(tags.map((tag) => this.#unlinkTagged(tag)));
+    await this.#turns.afterAll(() => this.#write(missed, unlinkAll, []));
   }
 
   deleteByPattern(pattern: string): Promise<number> {
-    return this.#write([{ kind: 'pattern', name: pattern }], () => this.#unlinkMatching(pattern), 0);
+    const missed: MissedWrite[] = [{ kind: 'pattern', name: pattern }];
+    return this.#turns.afterAll(() => this.#write(missed, () => this.#unlinkMatching(pattern), 0));
   }
 
   async clear(): Promise<void> {
@@ -186,8 +191,16 @@ export class RedisTier implements RemoteTier {
     return this.#circuit.guard(() => this.#client.call(command, ...args));
   }
 
-  #run(script: Script, key: string, ...args: (string | number)[]): Promise<unknown> {
-    return this.#circuit.guard(() => script.run(this.#client, key, ...args));
+  #run(script: Script, keys: readonly string[], ...args: (string | number)[]): Promise<unknown> {
+    return this.#circuit.guard(() => script.run(this.#client, keys, ...args));
+  }
+
+  #runInOrder(script: Script, keys: readonly string[], ...args: (string | number)[]): Promise<unknown> {
+    return this.#circuit.guard(() => script.runInOrder(this.#client, keys, ...args));
+  }
+
+  get #isCluster(): boolean {
+    return this.#client.nodes !== undefined;
   }
 
   /** A write that must not be forgotten: what Redis may not have heard of is deleted there before it is read again. */
@@ -216,14 +229,34 @@ export class RedisTier implements RemoteTier {
     });
   }
 
-  /** Notes under each tag that the key has it. */
-  async #index(key: string, tags: readonly string[], keepMs: number): Promise<void> {
-    if (tags.length === 0) return;
+  /** What the scripts that index are given: the key's name and those of its tags' indexes, and the arguments of the index. */
+  #index(key: string, tags: readonly string[], keepMs: number): { keys: string[]; args: (string | number)[] } {
     const now = this.#wallNow();
     const until = keepMs === Number.POSITIVE_INFINITY ? '+inf' : Math.ceil(now + keepMs);
-    await Promise.all(
-      tags.map((tag) => this.#run(TAG, this.#tagPrefix + tag, key, until, now - CLOCK_SLACK_MS, expiry(keepMs) ?? 0)),
-    );
+    return {
+      keys: [this.#prefix + key, ...tags.map((tag) => this.#tagPrefix + tag)],
+      args: [key, until, now - CLOCK_SLACK_MS, expiry(keepMs) ?? 0],
+    };
+  }
+
+  /** The same; on a cluster the indexes are written first, and left out after. Undefined if one could not be. */
+  async #indexed(
+    key: string,
+    tags: readonly string[],
+    keepMs: number,
+  ): Promise<{ keys: string[]; args: (string | number)[] } | undefined> {
+    const { keys, args } = this.#index(key, tags, keepMs);
+    if (tags.length === 0 || !this.#isCluster) return { keys, args };
+    const [name, ...indexes] = keys;
+    const noted = await Promise.all(indexes.map((index) => this.#run(TAG, [index], ...args)));
+    return noted.every((answer) => answer === 1) ? { keys: [name as string], args } : undefined;
+  }
+
+  /** On a cluster a value follows when all its tags have been noted: it can never be found without them. */
+  async #setAcross(key: string, entry: RemoteWrite, text: string): Promise<void> {
+    const index = await this.#indexed(key, entry.tags, entry.keepMs);
+    if (index === undefined) await this.#unlink([this.#prefix + key]);
+    else await this.#runInOrder(SET, index.keys, ...index.args, text);
   }
 
   /** The tag's index stays: a key in it that has lost the tag is deleted for nothing, one left out would be missed. */
@@ -253,7 +286,7 @@ export class RedisTier implements RemoteTier {
   }
 
   async #unlink(names: readonly string[]): Promise<number> {
-    const together = this.#client.nodes === undefined ? this.#scanCount : 1;
+    const together = this.#isCluster ? 1 : this.#scanCount;
     let deleted = 0;
     for (let from = 0; from < names.length; from += this.#scanCount) {
       const part = names.slice(from, from + this.#scanCount);
