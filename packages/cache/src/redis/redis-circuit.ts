@@ -21,6 +21,7 @@ export class RedisUnavailableError extends Error {
 export class RedisCircuit {
   readonly #options: RedisCircuitOptions;
   #closed = true;
+  #stopped = false;
   #timer: unknown;
   /** Oldest first. */
   readonly #pending = new Set<PendingCommand>();
@@ -59,12 +60,14 @@ export class RedisCircuit {
 
   trip(): void {
     this.#closed = false;
-    if (this.#timer !== undefined) return;
+    if (this.#stopped || this.#timer !== undefined) return;
     this.#timer = this.#options.clock.setTimeout(() => void this.#probe(), this.#options.retryAfterMs);
     (this.#timer as { unref?: () => void }).unref?.();
   }
 
+  /** No probe begins any more; one that runs may still come to its end. */
   stop(): void {
+    this.#stopped = true;
     this.#options.clock.clearTimeout(this.#timer);
   }
 
