@@ -5,7 +5,7 @@ import { keep } from './kept-value.ts';
 import { callKey, checkKey } from './key.ts';
 import { batchOf, type LoadMany } from './load-many.ts';
 import { type Loader, type LoadRules, Loads } from './loads.ts';
-import { duration } from './option-checks.ts';
+import { duration, timeout } from './option-checks.ts';
 import { CacheScope, ScopeNames } from './scope.ts';
 import { type CacheCounts, type CacheEntry, type CacheEvents, type StoreRules, Tiers } from './tiers.ts';
 import { type WrapOptions, wrapWith } from './wrap.ts';
@@ -30,6 +30,8 @@ export interface CacheStats extends CacheCounts {
   entries: number;
   bytes: number;
 }
+
+const CLOSE_TIMEOUT_MS = 10_000;
 
 /** Results kept in memory and, if given one, in a remote tier; loaded once for any number of callers. */
 export class Cache implements AsyncDisposable {
@@ -238,9 +240,13 @@ export class Cache implements AsyncDisposable {
     return this.#tiers.listeners.on(event, listener);
   }
 
-  /** Refuses new loads, waits for those that run (`timeoutMs`, default without end; then they are aborted), and lets go of memory and the remote tier. */
+  /**
+   * Refuses new loads, waits for those that run, and lets go of memory and the remote tier. Loads that still run after `timeoutMs`
+   * (milliseconds, default 10,000; Infinity waits without end) are aborted and their callers rejected with `ERR_CLOSED`.
+   */
   close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.timeoutMs);
+    const { timeoutMs = CLOSE_TIMEOUT_MS } = options;
+    this.#closing ??= this.#close(timeout('close({ timeoutMs })', timeoutMs));
     return this.#closing;
   }
 
@@ -248,16 +254,12 @@ export class Cache implements AsyncDisposable {
     return this.close();
   }
 
-  async #close(timeoutMs: number | undefined): Promise<void> {
-    const timer =
-      timeoutMs === undefined
-        ? undefined
-        : this.#clock.setTimeout(
-            () => this.#loads.abortAll(new CacheClosedError(this.name)),
-            duration('close({ timeoutMs })', timeoutMs),
-          );
-    await this.#loads.idle();
-    if (timer !== undefined) this.#clock.clearTimeout(timer);
+  async #close(timeoutMs: number): Promise<void> {
+    const idle = this.#loads.idle();
+    const abandon = () => this.#loads.abandonAll(new CacheClosedError(this.name));
+    const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : this.#clock.setTimeout(abandon, timeoutMs);
+    await idle;
+    this.#clock.clearTimeout(timer);
     this.#tiers.stop();
     await this.#tiers.remotely((remote) => remote.close(), undefined);
   }

@@ -7,7 +7,9 @@ export class Flight<T> {
   readonly background: boolean;
   readonly promise: Promise<T>;
   readonly #controller = new AbortController();
-  #settle: { resolve: (value: T | PromiseLike<T>) => void } = { resolve: () => {} };
+  #resolve: (value: T) => void = () => {};
+  #reject: (reason: unknown) => void = () => {};
+  #stopWork: (reason: unknown) => void = () => {};
   #leavers = 0;
   #pinned: boolean;
 
@@ -15,8 +17,9 @@ export class Flight<T> {
     this.fence = fence;
     this.background = background;
     this.#pinned = background;
-    this.promise = new Promise((resolve) => {
-      this.#settle = { resolve };
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
     });
     // A failed refresh in the background has nobody else to hear of it.
     this.promise.catch(() => {});
@@ -27,7 +30,15 @@ export class Flight<T> {
   }
 
   start(work: (flight: Flight<T>) => Promise<T>): void {
-    this.#settle.resolve(work(this));
+    work(this).then(this.#resolve, this.#reject);
+  }
+
+  /** The loader's answer, or the reason for which it is not waited for any longer. */
+  untilAbandoned(run: () => unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#stopWork = reject;
+      Promise.resolve(run()).then(resolve, reject);
+    });
   }
 
   /** Waits for the load; a caller without a signal never leaves. */
@@ -56,8 +67,16 @@ export class Flight<T> {
     this.#controller.abort(reason);
   }
 
+  /** Aborts it, and waits for the loader no longer: neither do its callers. */
+  abandon(reason: unknown): void {
+    this.abort(reason);
+    this.#stopWork(reason);
+    this.#reject(reason);
+  }
+
   /** Tells the loader to stop; its failure is one like any other. */
   timeOut(error: unknown): void {
+    this.#stopWork(error);
     this.#controller.abort(error);
   }
 }

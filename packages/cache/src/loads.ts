@@ -29,7 +29,11 @@ const LONGEST_POLL_MS = 100;
 /** Single flight over both tiers: at any time there is at most one load of a key that may still be kept. */
 export class Loads {
   readonly #tiers: Tiers;
+  /** The latest of each key. */
   readonly #flights = new Map<string, Flight<CacheEntry>>();
+  /** All, also those that an invalidation has made way for others. */
+  readonly #running = new Set<Flight<CacheEntry>>();
+  #idle: (() => void) | undefined;
   /** Shared work belongs to nobody: it runs in the context in which the cache was built. */
   readonly #inOwnContext = AsyncLocalStorage.snapshot();
 
@@ -78,20 +82,23 @@ export class Loads {
     return flight === undefined || flight.fence.broken ? undefined : flight;
   }
 
-  /** Resolves when no load runs. */
-  async idle(): Promise<void> {
-    while (this.#flights.size > 0) {
-      await Promise.allSettled([...this.#flights.values()].map((flight) => flight.promise));
-    }
+  /** Resolves when no load runs. Asked once, when no new one is let in. */
+  idle(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#running.size === 0) resolve();
+      else this.#idle = resolve;
+    });
   }
 
-  abortAll(reason: unknown): void {
-    for (const flight of this.#flights.values()) flight.abort(reason);
+  /** Rejects all callers with the reason, and waits for no loader any longer. */
+  abandonAll(reason: unknown): void {
+    for (const flight of this.#running) flight.abandon(reason);
   }
 
   #launch(key: string, loader: Loader<unknown>, rules: LoadRules, background: boolean): Flight<CacheEntry> {
     const flight = new Flight<CacheEntry>(this.#tiers.fences.raise(key, rules.tags), background);
     this.#flights.set(key, flight);
+    this.#running.add(flight);
     flight.start(() => this.#fly(flight, loader, rules));
     return flight;
   }
@@ -112,8 +119,10 @@ export class Loads {
       this.#tiers.fences.lower(flight.fence);
       if (this.#flights.get(key) === flight) {
         this.#flights.delete(key);
-        if (again) this.#launch(key, loader, rules, true);
+        if (again && this.#idle === undefined) this.#launch(key, loader, rules, true);
       }
+      this.#running.delete(flight);
+      if (this.#running.size === 0) this.#idle?.();
     }
   }
 
@@ -235,20 +244,16 @@ export class Loads {
   /** Runs the loader under `loadTimeoutMs`. */
   #bounded(flight: Flight<CacheEntry>, run: () => unknown): unknown {
     const { loadTimeoutMs } = this.#tiers.settings;
-    if (loadTimeoutMs === undefined) return run();
+    const answer = flight.untilAbandoned(run);
+    if (loadTimeoutMs === undefined) return answer;
     const { clock } = this.#tiers;
-    return new Promise((resolve, reject) => {
-      const timer = clock.setTimeout(() => {
-        const error = new LoadTimeoutError(flight.fence.key, loadTimeoutMs);
-        reject(error);
-        flight.timeOut(error);
-      }, loadTimeoutMs);
-      Promise.resolve(run()).then(resolve, reject);
-      flight.promise.then(
-        () => clock.clearTimeout(timer),
-        () => clock.clearTimeout(timer),
-      );
-    });
+    const timer = clock.setTimeout(
+      () => flight.timeOut(new LoadTimeoutError(flight.fence.key, loadTimeoutMs)),
+      loadTimeoutMs,
+    );
+    const stop = () => clock.clearTimeout(timer);
+    flight.promise.then(stop, stop);
+    return answer;
   }
 
   #pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -1,3 +1,6 @@
+/** Node fires a longer timer at once. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** Each returns the value, or throws an error that names package, option, what was expected and what was got. */
 
 export function count(option: string, value: number): number {
@@ -8,6 +11,14 @@ export function count(option: string, value: number): number {
 export function duration(option: string, value: number): number {
   if (typeof value === 'number' && value >= 0) return value;
   throw optionError(option, 'a number of milliseconds >= 0', value);
+}
+
+/** What a timer can be set to, or Infinity for none. */
+export function timeout(option: string, value: number): number {
+  if (value === Number.POSITIVE_INFINITY || (typeof value === 'number' && value >= 0 && value <= LONGEST_TIMER_MS)) {
+    return value;
+  }
+  throw optionError(option, `a number of milliseconds from 0 to ${LONGEST_TIMER_MS}, or Infinity`, value);
 }
 
 export function positiveDuration(option: string, value: number): number {

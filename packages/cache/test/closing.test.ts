@@ -46,6 +46,73 @@ test('after timeoutMs the loads that still run are aborted', async () => {
   await closing;
 });
 
+test.each<[string, number | undefined, number]>([
+  ['after timeoutMs', 500, 500],
+  ['after ten seconds unless told otherwise', undefined, 10_000],
+  ['at once if timeoutMs is 0', 0, 0],
+])(
+  '%s the callers of loaders that ignore their signal are rejected, and waited for no longer',
+  async (_, timeoutMs, ms) => {
+    const clock = new ManualClock();
+    const cache = new Cache({ clock, staleIfErrorMs: 60_000, loadTimeoutMs: 3_600_000 });
+    const deaf = () => new Promise<never>(() => {});
+    const outcomes: unknown[] = [];
+    const heard = (error: unknown) => outcomes.push((error as { code?: unknown }).code);
+    cache.getOrSet('k', deaf).catch(heard);
+    cache.getOrSet('k', deaf, { signal: new AbortController().signal }).catch(heard);
+    // The first load goes on for its callers when the second takes its place.
+    await cache.delete('k');
+    cache.getOrSet('k', deaf).catch(heard);
+    const many = cache.getOrSetMany(['a', 'b'], deaf);
+    let closed = false;
+    const closing = cache.close({ timeoutMs }).then(() => {
+      closed = true;
+    });
+    if (ms > 0) {
+      await clock.advance(ms - 1);
+      expect({ closed, outcomes }).toEqual({ closed: false, outcomes: [] });
+      await clock.advance(1);
+    } else await clock.advance(0);
+    expect({ closed, outcomes }).toEqual({ closed: true, outcomes: ['ERR_CLOSED', 'ERR_CLOSED', 'ERR_CLOSED'] });
+    expect(await many).toMatchObject([{ code: 'ERR_CLOSED' }, { code: 'ERR_CLOSED' }]);
+    await closing;
+    expect(cache.stats().loadFailures).toBe(0);
+    expect(clock.pendingTimers).toBe(0);
+  },
+);
+
+test('without end means without a timer', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ clock });
+  let finish: (value: string) => void = () => {};
+  const running = cache.getOrSet(
+    'k',
+    () =>
+      new Promise<string>((resolve) => {
+        finish = resolve;
+      }),
+  );
+  const closing = cache.close({ timeoutMs: Number.POSITIVE_INFINITY });
+  expect(clock.pendingTimers).toBe(0);
+  await clock.advance(3_600_000);
+  finish('done');
+  expect(await running).toBe('done');
+  await closing;
+});
+
+test.each([-1, Number.NaN, 2 ** 31, null, '5s'])(
+  'a timeoutMs of %s is refused, and the cache stays open',
+  async (timeoutMs) => {
+    const cache = new Cache();
+    expect(() => cache.close({ timeoutMs: timeoutMs as number })).toThrow(
+      /@x\/cache: close\(\{ timeoutMs \}\) must be/,
+    );
+    await cache.set('k', 1);
+    expect(await cache.get('k')).toBe(1);
+    await cache.close();
+  },
+);
+
 test('a listener that throws breaks nothing, and one that was removed hears nothing', async () => {
   const cache = new Cache();
   const heard: string[] = [];
