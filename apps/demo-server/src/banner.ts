@@ -27,7 +27,7 @@ Connect a client
 
 Look at it   ${base}/metrics   ${base}/healthz   ${base}/readyz
 Load it      npx -y pnpm@12 loadtest ${url} --tool get_user --args '{"user_id":"u1"}' --concurrency 100 --duration 60
-Break it     curl -X PUT ${upstreamUrl}/control -H 'content-type: application/json' -d '{"mode":"failing"}'   (ok, slow, failing, dead)
+${config.upstreamUrl === undefined ? `Break it     curl -X PUT ${upstreamUrl}/control -H 'content-type: application/json' -d '{"mode":"failing"}'   (ok, slow, failing, dead)` : ''}
 
 Ctrl-C stops it.
 `;

@@ -30,7 +30,7 @@ export interface Config {
   logLevel: string;
 }
 
-const LOOPBACK = new Set(['127.0.0.1', 'localhost', '::1', '[::1]']);
+const LOOPBACK = new Set(['127.0.0.1', 'localhost', '::1']);
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
 /** The settings, with their help. */
@@ -54,7 +54,7 @@ export function createCommand(): Command {
         'ALLOWED_HOSTS',
         'host names, comma-separated, accepted in the Host header beside loopback names and --host',
         [],
-        list,
+        hosts,
       ),
     )
     .addOption(
@@ -92,10 +92,22 @@ export function createCommand(): Command {
     )
     .addOption(setting('--queue-timeout <ms>', 'QUEUE_TIMEOUT', 'how long a call may wait', 2_000, integer(1, 600_000)))
     .addOption(
-      setting('--rate-limit <n>', 'RATE_LIMIT', 'tool calls a second for each caller', 1_000, integer(1, 1_000_000)),
+      setting(
+        '--rate-limit <n>',
+        'RATE_LIMIT',
+        'tool calls a second for each caller; callers without a token count as one',
+        10_000,
+        integer(1, 1_000_000),
+      ),
     )
     .addOption(
-      setting('--tool-timeout <ms>', 'TOOL_TIMEOUT', 'how long one tool call may run', 30_000, integer(1, 600_000)),
+      setting(
+        '--tool-timeout <ms>',
+        'TOOL_TIMEOUT',
+        'how long one tool call may run (fetch_with_limit: 60 s)',
+        30_000,
+        integer(1, 600_000),
+      ),
     )
     .addOption(
       setting(
@@ -167,13 +179,17 @@ export function readConfig(argv: readonly string[], options: { print?: (text: st
   const config = command.parse(argv, { from: 'user' }).opts<Config>();
 
   // Not checked while parsing: commander repeats a refused value in its message, and these may have passwords in them.
-  config.token ||= undefined;
   if (config.token !== undefined && !/^[\x21-\x7e]{16,4096}$/.test(config.token)) {
     command.error('error: --token (MCP_TOKEN) must be 16 to 4096 visible ASCII characters');
   }
   config.databaseUrl = checkUrl(command, 'DATABASE_URL', config.databaseUrl, ['postgres:', 'postgresql:']);
   config.redisUrl = checkUrl(command, 'REDIS_URL', config.redisUrl, ['redis:', 'rediss:']);
   config.upstreamUrl = checkUrl(command, 'UPSTREAM_URL', config.upstreamUrl, ['http:', 'https:']);
+  if (config.upstreamUrl !== undefined && /[@?#]/.test(config.upstreamUrl)) {
+    command.error('error: --upstream-url (UPSTREAM_URL) must have no user, password, query or fragment');
+  }
+  // As in a URL, and as `listen` wants it.
+  config.host = config.host.toLowerCase().replace(/^\[(.*)\]$/, '$1');
 
   if (config.poolMin > config.poolMax) {
     command.error(`error: --pool-min must be at most --pool-max (${config.poolMax}), got ${config.poolMin}`);
@@ -194,6 +210,8 @@ function setting<T>(
   parse?: (value: string) => T,
 ): Option {
   const option = new Option(flags, description).env(variable);
+  // An empty variable counts as absent: that is what `DATABASE_URL= command` and compose files mean.
+  if (process.env[variable] === '') delete process.env[variable];
   if (fallback !== undefined) option.default(fallback);
   return parse === undefined ? option : option.argParser(parse);
 }
@@ -204,6 +222,17 @@ function integer(min: number, max: number): (value: string) => number {
     if (!(number >= min && number <= max)) throw new InvalidArgumentError(`Expected an integer from ${min} to ${max}.`);
     return number;
   };
+}
+
+function hosts(value: string): string[] {
+  return list(value).map((part) => {
+    if (!/^([a-z0-9.-]+|\[[0-9a-f:.]+\])$/i.test(part)) {
+      throw new InvalidArgumentError(
+        `Expected host names without scheme and port, such as mcp.example.com, got "${part}".`,
+      );
+    }
+    return part.toLowerCase();
+  });
 }
 
 function list(value: string): string[] {
@@ -230,14 +259,13 @@ function origins(value: string): string[] {
   });
 }
 
-/** An empty variable counts as absent: that is what `DATABASE_URL= command` and compose files mean. */
 function checkUrl(
   command: Command,
   variable: string,
   value: string | undefined,
   protocols: string[],
 ): string | undefined {
-  if (value === undefined || value === '') return undefined;
+  if (value === undefined) return undefined;
   if (!URL.canParse(value) || !protocols.includes(new URL(value).protocol)) {
     const flag = `--${variable.toLowerCase().replace('_', '-')}`;
     command.error(

@@ -74,9 +74,11 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     ),
   }));
 
-  const breaker = (name: string) =>
-    new CircuitBreaker({ name, failureThreshold: config.breakerThreshold, recoveryTimeoutMs: config.breakerRecovery });
-  const breakers = { postgres: breaker('postgres'), upstream: breaker('upstream') };
+  const breaker = { failureThreshold: config.breakerThreshold, recoveryTimeoutMs: config.breakerRecovery };
+  const breakers = {
+    postgres: new CircuitBreaker({ ...breaker, name: 'postgres', classify: classifyPostgres }),
+    upstream: new CircuitBreaker({ ...breaker, name: 'upstream' }),
+  };
 
   // What one dependency can take at once; waiting calls are bounded by the admission limiter in front of all of them.
   const limiter = (limit: number) =>
@@ -102,7 +104,7 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
   for (const [name, thing] of Object.entries(limiters)) metrics.observe('limiter', name, thing);
   for (const [name, thing] of Object.entries(breakers)) metrics.observe('breaker', name, thing);
   metrics.observe('limiter', 'web-fetches', webFetches);
-  metrics.observe('cache', 'results', cache);
+  metrics.observe('cache', 'results', cache, { remote: true });
   metrics.observe('rate-limiter', 'callers', rateLimiter);
   metrics.observe('loader', 'userDetails', loaders.userDetails);
   metrics.observe('pool', 'postgres', postgres);
@@ -129,4 +131,19 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     rateLimiter,
     metrics,
   };
+}
+
+/**
+ * What speaks against the database itself: no connection, no answer, no resources, a server on its way down or up (classes
+ * 08, 53, 57P, 58, XX of PostgreSQL's appendix A). What it says about one caller's values must not shut all others out.
+ */
+function classifyPostgres(outcome: { error: unknown } | { value: unknown }): 'success' | 'failure' | 'ignore' {
+  if ('value' in outcome) return 'success';
+  const { code } = (outcome.error ?? {}) as { code?: unknown };
+  return typeof code === 'string' &&
+    /^(ERR_(TIMEOUT|UNREACHABLE|CONNECT\w*|CONNECTION_LOST|TOO_MANY_CONNECTIONS)|08\w{3}|53\w{3}|57P0\d|58\w{3}|XX\w{3})$/.test(
+      code,
+    )
+    ? 'failure'
+    : 'ignore';
 }

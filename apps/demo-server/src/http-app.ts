@@ -3,16 +3,18 @@ import { withAdmission } from '@x/backpressure/http';
 import express, { type ErrorRequestHandler } from 'express';
 import type { Dependencies } from './dependencies.ts';
 import { checkBearerToken, checkHostAndOrigin, refuse } from './http-guards.ts';
+import type { Logger } from './logger.ts';
 import { mcpEndpoint } from './mcp-endpoint.ts';
 import { createMcpServer } from './mcp-server.ts';
 import type { Tool } from './tools/tool.ts';
 import { withTimeout } from './with-timeout.ts';
 
-/** Never shed: what watches the server must be answered just when it is overloaded. */
-const EXEMPT = /^\/(metrics|healthz|readyz)(\?|$)/;
 const READY_TIMEOUT_MS = 2_000;
 
-/** The HTTP side of the server: admission in front, then the guards, then the routes. */
+/**
+ * The HTTP side of the server. Who may not call at all is turned away first, so that strangers hold no permits; then
+ * admission, before the body is read. What watches the server is never shed: it must be answered just when it is overloaded.
+ */
 export function createHttpApp(
   dependencies: Dependencies,
   tools: readonly Tool[],
@@ -31,19 +33,25 @@ export function createHttpApp(
   });
   const guards = config.token === undefined ? [] : [checkBearerToken(config.token)];
   app.get('/metrics', guards, metrics.handler);
-  app.post(
-    '/mcp',
-    guards,
+
+  const mcp = express().disable('x-powered-by');
+  mcp.use(
     express.json({ limit: config.maxBody }),
     mcpEndpoint(() => createMcpServer(tools)),
+    answerError(config.maxBody, logger),
   );
+  app.post('/mcp', guards, withAdmission(mcp, { limiter: admission }));
   app.all('/mcp', (_request, response) => {
     response.setHeader('Allow', 'POST');
     refuse(response, 405, 'This server keeps no sessions and no streams: send POST.');
   });
   app.use((_request, response) => refuse(response, 404, 'There is nothing here. MCP is at POST /mcp.'));
+  app.use(answerError(config.maxBody, logger));
+  return app;
+}
 
-  const onError: ErrorRequestHandler = (error, _request, response, _next) => {
+function answerError(maxBody: number, logger: Logger): ErrorRequestHandler {
+  return (error, _request, response, _next) => {
     // Parsers say with a 4xx `status` what was wrong with the request; anything else is this server's fault and nobody's business.
     const status = error.status >= 400 && error.status < 500 ? error.status : 500;
     if (status === 500) logger.error({ err: error }, 'an HTTP request failed unexpectedly');
@@ -51,14 +59,9 @@ export function createHttpApp(
     refuse(
       response,
       status,
-      error.type === 'entity.too.large'
-        ? `The body may have at most ${config.maxBody} bytes.`
-        : (STATUS_CODES[status] ?? ''),
+      error.type === 'entity.too.large' ? `The body may have at most ${maxBody} bytes.` : (STATUS_CODES[status] ?? ''),
     );
   };
-  app.use(onError);
-
-  return withAdmission(app, { limiter: admission, exempt: (request) => EXEMPT.test(request.url ?? '') });
 }
 
 /** Whether calls can be served: which dependencies answer, and that the server is not on its way out. */

@@ -10,13 +10,13 @@ const config = readConfig(process.argv.slice(2));
 const logger = createLogger(config.logLevel);
 
 let server: DemoServer | undefined;
-let stopping = false;
+const stopping = new AbortController();
 
-/** Ends the process in order. While it is still starting, the end of the start takes care of it. */
+/** Ends the process in order. While it is still starting, the start is ended, and its end is that of the process. */
 function stop(why: string): void {
-  if (stopping) return;
-  stopping = true;
+  if (stopping.signal.aborted) return;
   logger.info({ why }, 'stopping');
+  stopping.abort(new Error(why));
   server?.close().then(
     () => process.exit(0),
     (error) => {
@@ -28,20 +28,24 @@ function stop(why: string): void {
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   // A second signal means that somebody will not wait.
-  process.on(signal, () => (stopping ? process.exit(128 + constants.signals[signal]) : stop(signal)));
+  process.on(signal, () => (stopping.signal.aborted ? process.exit(128 + constants.signals[signal]) : stop(signal)));
 }
 watchLaunchers(() => stop('the program that started this server has gone'));
 
+logger.info('starting');
 try {
-  const started = await startDemoServer(config, logger, () => stop('the client has gone'));
-  server = started;
-  if (stopping) {
-    await started.close();
+  server = await startDemoServer(config, logger, {
+    signal: stopping.signal,
+    onDisconnect: () => stop('the client has gone'),
+  });
+  if (stopping.signal.aborted) {
+    await server.close();
     process.exit(0);
   }
-  logger.info({ url: started.url, upstreamUrl: started.upstreamUrl }, 'listening');
-  if (started.url !== undefined) console.log(banner(started.url, started.upstreamUrl, config));
+  logger.info({ url: server.url, upstreamUrl: server.upstreamUrl }, 'listening');
+  if (server.url !== undefined) console.log(banner(server.url, server.upstreamUrl, config));
 } catch (error) {
+  if (stopping.signal.aborted) process.exit(0);
   logger.fatal({ err: error }, 'could not start');
   process.exit(1);
 }

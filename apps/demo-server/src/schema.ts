@@ -12,9 +12,10 @@ const ASSIGNMENTS = 10_000;
 export async function prepareDatabase(pool: PostgresPool): Promise<void> {
   await pool.transaction(async (db) => {
     await db.query(`SELECT pg_advisory_xact_lock(hashtext('mcp_demo'))`);
+    // Asked first, so that a user who may only read and write can run the server on a database that is prepared.
+    const prepared = await db.fetchOne<{ users: string | null }>(`SELECT to_regclass('mcp_demo.users') AS users`);
+    if (prepared?.users !== null) return;
     for (const statement of TABLES) await db.query(statement);
-    const filled = await db.query('SELECT 1 FROM mcp_demo.users LIMIT 1');
-    if (filled.rows.length > 0) return;
     await db.query(INSERT_UNITS, [UNITS_PER_LEVEL]);
     await db.query(INSERT_USERS, [USERS]);
     await db.query(SET_HEADS);
@@ -25,18 +26,18 @@ export async function prepareDatabase(pool: PostgresPool): Promise<void> {
 
 const TABLES = [
   'CREATE SCHEMA IF NOT EXISTS mcp_demo',
-  `CREATE TABLE IF NOT EXISTS mcp_demo.org_units (
+  `CREATE TABLE mcp_demo.org_units (
      id text PRIMARY KEY, name text NOT NULL, level int NOT NULL, parent_id text REFERENCES mcp_demo.org_units, head_id text)`,
-  'CREATE INDEX IF NOT EXISTS org_units_parent ON mcp_demo.org_units (parent_id)',
-  `CREATE TABLE IF NOT EXISTS mcp_demo.users (
+  'CREATE INDEX org_units_parent ON mcp_demo.org_units (parent_id)',
+  `CREATE TABLE mcp_demo.users (
      id text PRIMARY KEY, name text NOT NULL, email text NOT NULL UNIQUE, title text NOT NULL,
      org_unit_id text NOT NULL REFERENCES mcp_demo.org_units, manager_id text REFERENCES mcp_demo.users)`,
-  'CREATE INDEX IF NOT EXISTS users_org_unit ON mcp_demo.users (org_unit_id)',
-  `CREATE TABLE IF NOT EXISTS mcp_demo.assignments (
+  'CREATE INDEX users_org_unit ON mcp_demo.users (org_unit_id)',
+  `CREATE TABLE mcp_demo.assignments (
      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, title text NOT NULL,
      assignee_id text NOT NULL REFERENCES mcp_demo.users, priority smallint NOT NULL CHECK (priority BETWEEN 1 AND 5),
      due_date date, created_at timestamptz NOT NULL DEFAULT now())`,
-  'CREATE INDEX IF NOT EXISTS assignments_assignee ON mcp_demo.assignments (assignee_id)',
+  'CREATE INDEX assignments_assignee ON mcp_demo.assignments (assignee_id)',
 ];
 
 /** Unit n of a level hangs below unit (n modulo the size of the level above): every parent gets its share. */

@@ -4,8 +4,9 @@ import type { AddressInfo } from 'node:net';
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
 import { limitedTool } from '@x/backpressure/mcp';
 import { startPostgres, startRedis } from '@x/local-services';
+import { Closers } from './closers.ts';
 import type { Config } from './config.ts';
-import { createDependencies, type Dependencies } from './dependencies.ts';
+import { type Addresses, createDependencies, type Dependencies } from './dependencies.ts';
 import { createHttpApp } from './http-app.ts';
 import type { Logger } from './logger.ts';
 import { createMcpServer } from './mcp-server.ts';
@@ -24,23 +25,31 @@ export interface DemoServer {
   close(): Promise<void>;
 }
 
-type Closer = () => Promise<unknown>;
+export interface StartOptions {
+  /** Called when the client of a stdio server has gone. */
+  onDisconnect: () => void;
+  /** Ends the start: what was started is stopped, and the start rejects. */
+  signal: AbortSignal;
+}
 
-/**
- * Starts everything: services that were not given, pools, data, and the MCP server. What was started is stopped again if
- * a later step fails. `onDisconnect` is called when the client of a stdio server has gone.
- */
-export async function startDemoServer(config: Config, logger: Logger, onDisconnect: () => void): Promise<DemoServer> {
-  const closers: Closer[] = [];
-  let closed: Promise<void> | undefined;
-  const close = () => (closed ??= closeAll(closers, logger));
+// Longer than a body of the largest size takes on a slow line, and short enough that slow senders do not hold their places.
+const REQUEST_TIMEOUT_MS = 10_000;
+const REDIS_START_MS = 3_000;
 
+/** Starts everything: services that were not given, pools, data, and the MCP server. What was started is stopped again if a later step fails. */
+export async function startDemoServer(config: Config, logger: Logger, options: StartOptions): Promise<DemoServer> {
+  const { signal, onDisconnect } = options;
+  const closers = new Closers(logger);
+  const close = () => closers.close();
+  signal.addEventListener('abort', close, { once: true });
   try {
-    const addresses = await startServices(config, closers);
+    const addresses = await startServices(config, closers, logger);
+    signal.throwIfAborted();
     const dependencies = createDependencies(config, addresses, logger);
-    closers.push(() => closeDependencies(dependencies, config.shutdownTimeout));
-    await Promise.all([dependencies.postgres.start(), dependencies.redis.connect()]);
+    await closers.add(() => closeDependencies(dependencies, config.shutdownTimeout));
+    await Promise.all([dependencies.postgres.start(), connectRedis(dependencies)]);
     await prepareDatabase(dependencies.postgres);
+    signal.throwIfAborted();
 
     const tools = createTools(dependencies);
     const url = config.stdio
@@ -50,21 +59,13 @@ export async function startDemoServer(config: Config, logger: Logger, onDisconne
   } catch (error) {
     await close();
     throw error;
-  }
-}
-
-/** Closes what was started last first. */
-async function closeAll(closers: Closer[], logger: Logger): Promise<void> {
-  for (const closer of closers.reverse()) {
-    await closer().catch((error) => logger.error({ err: error }, 'a part of the server did not close in order'));
+  } finally {
+    signal.removeEventListener('abort', close);
   }
 }
 
 /** Starts the services whose addresses were not given. */
-async function startServices(
-  config: Config,
-  closers: Closer[],
-): Promise<{ databaseUrl: string; redisUrl: string; upstreamUrl: string }> {
+async function startServices(config: Config, closers: Closers, logger: Logger): Promise<Addresses> {
   const started = async <T extends { url: string }>(
     given: string | undefined,
     start: () => Promise<T>,
@@ -72,7 +73,7 @@ async function startServices(
   ): Promise<string> => {
     if (given !== undefined) return given;
     const service = await start();
-    closers.push(async () => stop(service));
+    await closers.add(async () => stop(service));
     return service.url;
   };
   // All are awaited before a failure is passed on, so that none is left running unknown to `closers`.
@@ -87,7 +88,11 @@ async function startServices(
       () => startRedis({ external: false }),
       (service) => service[Symbol.asyncDispose](),
     ),
-    started(config.upstreamUrl, startUpstream, (service) => service.close()),
+    started(
+      config.upstreamUrl,
+      () => startUpstream(logger),
+      (service) => service.close(),
+    ),
   ]);
   const [databaseUrl = '', redisUrl = '', upstreamUrl = ''] = outcomes.map((outcome) => {
     if (outcome.status === 'rejected') throw outcome.reason;
@@ -96,13 +101,23 @@ async function startServices(
   return { databaseUrl, redisUrl, upstreamUrl: upstreamUrl.replace(/\/$/, '') };
 }
 
-async function serveHttp(dependencies: Dependencies, tools: readonly Tool[], closers: Closer[]): Promise<string> {
+/** The cache works without Redis, and finds it when it comes: a start waits for it a little, and goes on. */
+async function connectRedis({ redis, logger }: Dependencies): Promise<void> {
+  await withTimeout(redis.connect(), REDIS_START_MS).catch((error) =>
+    logger.warn({ err: error }, 'redis cannot be reached: results are cached in memory only until it can'),
+  );
+}
+
+async function serveHttp(dependencies: Dependencies, tools: readonly Tool[], closers: Closers): Promise<string> {
   const { config, admission } = dependencies;
   let draining = false;
-  const server = createServer(createHttpApp(dependencies, tools, () => draining));
+  const server = createServer(
+    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: 1_000 },
+    createHttpApp(dependencies, tools, () => draining),
+  );
   server.listen(config.port, config.host);
   await once(server, 'listening');
-  closers.push(async () => {
+  await closers.add(async () => {
     draining = true;
     await drain(server, () => admission.close({ timeoutMs: config.shutdownTimeout }));
   });
@@ -123,10 +138,10 @@ async function drain(server: Server, workIsDone: () => Promise<unknown>): Promis
 async function serveStdio(
   dependencies: Dependencies,
   tools: readonly Tool[],
-  closers: Closer[],
+  closers: Closers,
   onDisconnect: () => void,
 ): Promise<undefined> {
-  const { config, admission } = dependencies;
+  const { config, admission, logger } = dependencies;
   // Over HTTP a request is admitted before it is read; here the call itself has to be.
   const admitted = tools.map((tool) => ({
     ...tool,
@@ -135,10 +150,13 @@ async function serveStdio(
   const server = createMcpServer(admitted);
   const transport = new StdioServerTransport();
   server.server.onclose = onDisconnect;
+  server.server.onerror = (error) =>
+    logger.warn({ err: error }, 'what came in was no JSON-RPC message, or could not be answered');
   process.stdin.once('end', onDisconnect);
+  process.stdout.once('error', onDisconnect);
   await server.connect(transport);
   const answered = watchRequests(transport);
-  closers.push(async () => {
+  await closers.add(async () => {
     await withTimeout(answered(), config.shutdownTimeout).catch(() => {});
     await server.close();
   });
@@ -153,7 +171,7 @@ async function closeDependencies(
     http.close(),
     web.close(),
     workers.close({ timeoutMs }),
-    cache.close(),
+    cache.close({ timeoutMs }),
     postgres.close({ timeoutMs }),
     metrics.close(),
   ]);

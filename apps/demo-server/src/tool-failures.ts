@@ -48,14 +48,17 @@ function explain(error: unknown, dependency: string): CallToolResult | undefined
   if (typeof code !== 'string') return undefined;
   const expected = EXPECTED.find(({ codes }) => codes.test(code));
   if (expected === undefined) return undefined;
+  const what = expected.what.replace('{dependency}', dependency);
+  if (expected.waitMs === undefined) return failure(what, { code });
   const waitMs = typeof retryAfterMs === 'number' ? retryAfterMs : expected.waitMs;
   return failure(
-    `${expected.what.replace('{dependency}', dependency)} Try again in ${Math.max(1, Math.ceil(waitMs / 1_000))} s; if it keeps failing, tell the user and go on without it.`,
+    `${what} Try again in ${Math.max(1, Math.ceil(waitMs / 1_000))} s; if it keeps failing, tell the user and go on without it.`,
     { code, retryAfterMs: waitMs },
   );
 }
 
-const EXPECTED = [
+/** `waitMs`: when another try is likely to help, where the error does not say; left out where trying again may do harm. */
+const EXPECTED: readonly { codes: RegExp; what: string; waitMs?: number }[] = [
   { codes: /^ERR_TIMEOUT$/, what: 'No answer from {dependency} in time, and the call was stopped.', waitMs: 5_000 },
   {
     codes: /^(ERR_POOL_EXHAUSTED|ERR_OVERLOADED|ERR_TOO_MANY_CONNECTIONS|53\w{3})$/,
@@ -65,14 +68,22 @@ const EXPECTED = [
   {
     // Class 08: connection exceptions; 57P01 to 57P03: the server is shutting down or starting up. PostgreSQL manual, appendix A.
     codes:
-      /^(ERR_UNREACHABLE|ERR_CONNECT_TIMEOUT|ERR_CONNECT_FAILED|ERR_CONNECTION_LOST|ERR_NETWORK|ERR_POOL_CLOSED|08\w{3}|57P0[123])$/,
+      /^(ERR_UNREACHABLE|ERR_CONNECT_TIMEOUT|ERR_CONNECT_FAILED|ERR_AUTHENTICATION|ERR_CONNECTION_LOST|ERR_NETWORK|ERR_POOL_CLOSED|08\w{3}|57P0[123])$/,
     what: 'The connection to {dependency} failed.',
     waitMs: 3_000,
+  },
+  {
+    codes: /^ERR_COMMIT_UNKNOWN$/,
+    what: 'The connection to {dependency} broke while the changes were being saved, so it is not known whether they were. Check whether they are there before you send them again: sending them twice may write them twice.',
   },
   {
     codes: /^(ERR_HTTP_STATUS|ERR_INVALID_RESPONSE)$/,
     what: 'The answer of {dependency} was a failure.',
     waitMs: 5_000,
   },
-  { codes: /^ERR_WORKER_LOST$/, what: 'The worker thread of this call ended before it had a result.', waitMs: 1_000 },
+  {
+    codes: /^ERR_WORKER_LOST$/,
+    what: 'The worker thread of this call ended before it had a result.',
+    waitMs: 1_000,
+  },
 ];

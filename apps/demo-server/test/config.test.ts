@@ -26,6 +26,8 @@ test.each([
   [['--log-level', 'loud'], /trace, debug, info, warn, error, fatal, silent/],
   [['--fetch-origins', 'https://api.example.com/path'], /origins such as https:\/\/api\.example\.com/],
   [['--token', 'short'], /16 to 4096/],
+  [['--upstream-url', 'http://user:pw@127.0.0.1:1/'], /no user, password, query or fragment/],
+  [['--allowed-hosts', 'https://mcp.example.com'], /host names without scheme and port/],
   [['--nonsense'], /unknown option/],
   [['surplus'], /too many arguments/],
 ])('%j is refused with what is allowed', (argv, message) => {
@@ -67,5 +69,7 @@ test('--help lists every setting with its environment variable', () => {
 test('an empty variable counts as absent', () => {
   vi.stubEnv('DATABASE_URL', '');
   vi.stubEnv('MCP_TOKEN', '');
-  expect(read()).toMatchObject({ databaseUrl: undefined, token: undefined });
+  vi.stubEnv('PORT', '');
+  const { databaseUrl, token, port } = read();
+  expect([databaseUrl, token, port]).toEqual([undefined, undefined, 0]);
 });

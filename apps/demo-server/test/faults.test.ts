@@ -1,4 +1,5 @@
 import type { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js';
 import { type LocalService, type PostgresService, startPostgres, startRedis } from '@x/local-services';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -91,7 +92,10 @@ test('PostgreSQL killed and started again under load: no crash, clear errors, re
 
 test('PostgreSQL frozen: a call costs at most its time-out', async () => {
   await postgres.pause();
-  const answer = await call(client, 'get_user', { user_id: 'u1' });
+  // The client gives up after twice the time-out, and throws.
+  const answer = (await client.callTool({ name: 'get_user', arguments: { user_id: 'u1' } }, undefined, {
+    timeout: 6_000,
+  })) as CallToolResult;
   expect(answer.isError).toBe(true);
   expect(text(answer)).toMatch(/Try again in \d+ s/);
   await postgres.resume();

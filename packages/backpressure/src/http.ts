@@ -94,7 +94,7 @@ export function withAdmission(
         report(error);
       }
     };
-    if (response.closed) {
+    if (isOver(request, response)) {
       release();
       return;
     }
@@ -140,7 +140,7 @@ export function withAdmission(
     importance: Priority,
   ): Promise<void> => {
     const verdict = await by.consume(key(request));
-    if (response.closed) return;
+    if (isOver(request, response)) return;
     if (verdict.allowed) enter(request, response, importance);
     else refuseRequest(request, response, { status: 429, reason: 'rate_limited', retryAfterMs: verdict.retryAfterMs });
   };
@@ -187,6 +187,11 @@ function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => 
     response.off('close', fn);
     response.off('close', forget);
   };
+}
+
+/** Also where the response was never told, since the connection ended before its turn. */
+function isOver(request: IncomingMessage, response: ServerResponse): boolean {
+  return response.closed || request.socket.destroyed;
 }
 
 function isPromiseLike(value: unknown): value is PromiseLike<unknown> {

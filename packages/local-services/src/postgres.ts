@@ -213,11 +213,13 @@ async function withClient(
 
 /** The temporary folder, or /tmp if that user cannot get there (a TMPDIR below /root). */
 async function reachableTemporaryFolder(owner: Owner | undefined): Promise<string> {
-  if (!owner) return tmpdir();
-  for (const candidate of [tmpdir(), '/tmp']) {
-    if (await isReachable(resolve(candidate))) return candidate;
+  // The guardian works elsewhere: a relative TMPDIR would mean another folder there.
+  const temporary = resolve(tmpdir());
+  if (!owner) return temporary;
+  for (const candidate of [temporary, '/tmp']) {
+    if (await isReachable(candidate)) return candidate;
   }
-  throw new LocalServiceError('ERR_START_FAILED', `neither ${tmpdir()} nor /tmp can be entered by uid ${owner.uid}`);
+  throw new LocalServiceError('ERR_START_FAILED', `neither ${temporary} nor /tmp can be entered by uid ${owner.uid}`);
 }
 
 async function isReachable(path: string): Promise<boolean> {

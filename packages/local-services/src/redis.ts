@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LocalServiceError } from './errors.ts';
 import { ExternalService } from './external-service.ts';
@@ -37,7 +37,7 @@ export async function startRedis(options: StartRedisOptions = {}): Promise<Local
   }
   const deadline = performance.now() + startTimeoutMs;
   const file = await findServer(server);
-  const guardian = await Guardian.open(tmpdir(), 'x-redis-');
+  const guardian = await Guardian.open(resolve(tmpdir()), 'x-redis-');
   try {
     const password = randomBytes(24).toString('base64url');
     const service = new OwnedService(guardian, {

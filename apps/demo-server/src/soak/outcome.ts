@@ -41,7 +41,7 @@ export function leaksInternals(body: string): boolean {
 }
 
 /** When to try again, in seconds, or what to change. */
-const TELLS_WHAT_TO_DO = /\b\d+ s(econds?)?\b|Check the id|Mend them/;
+const TELLS_WHAT_TO_DO = /\b\d+ s(econds?)?\b|Check the id|Check whether|Mend them/;
 
 interface Message {
   error?: unknown;

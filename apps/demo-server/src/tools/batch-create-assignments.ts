@@ -6,10 +6,21 @@ import { userId } from './get-user.ts';
 import { defineTool, result, type Tool, type ToolDescription } from './tool.ts';
 
 const Assignment = z.strictObject({
-  title: z.string().trim().min(1).max(200).describe('What is to be done; 1 to 200 characters.'),
+  title: z
+    .string()
+    .trim()
+    .min(1)
+    .max(200)
+    // PostgreSQL's text has no room for it.
+    .regex(/^[^\0]*$/, 'a title has no NUL characters')
+    .describe('What is to be done; 1 to 200 characters.'),
   assignee_id: userId,
   priority: z.int().min(1).max(5).default(3).describe('1 (first) to 5 (last).'),
-  due_date: z.iso.date().optional().describe('The day it is due, for example 2026-12-31.'),
+  due_date: z.iso
+    .date()
+    .refine((day) => day >= '1900-01-01', 'a due date is not before 1900')
+    .optional()
+    .describe('The day it is due, for example 2026-12-31.'),
 });
 
 const description = {
@@ -73,7 +84,8 @@ export function batchCreateAssignments({ postgres }: Dependencies): Tool {
 
 function invalidItems(errors: readonly ItemError[], total: number): ReturnType<typeof failure> {
   const lines = errors.map(
-    ({ index, path, message }) => `- assignments[${index}]${path.map((key) => `.${String(key)}`).join('')}: ${message}`,
+    ({ index, path, message }) =>
+      `- assignments[${index}]${path.map((key) => `.${String(key)}`).join('')}: ${message.slice(0, 300)}`,
   );
   return failure(
     `Nothing was created: ${new Set(errors.map(({ index }) => index)).size} of ${total} items are wrong. Mend them and send the whole batch again.\n${lines.join('\n')}`,

@@ -83,6 +83,7 @@ function explainFetchError(error: { code?: unknown }, origins: readonly string[]
   const code = typeof error.code === 'string' ? error.code : 'ERR_FETCH';
   const reasons: Record<string, string> = {
     ERR_EGRESS_DENIED: `this address may not be reached; allowed are ${origins.join(', ')}`,
+    ERR_INVALID_URL: 'the URL cannot be used; it may have no user name and password in it',
     ERR_OVERLOADED: 'its turn did not come in time; try again with fewer URLs',
     ERR_TIMEOUT: 'no whole answer in time',
     ERR_RESPONSE_TOO_LARGE: 'the answer is too large',
