@@ -33,7 +33,7 @@ export function mcpEndpoint(createServer: () => McpServer): RequestHandler {
       request.socket.off('close', close);
       close();
     });
-    request.socket.once('close', close);
+    request.socket.setMaxListeners(0).once('close', close);
     await server.connect(transport as Parameters<typeof server.connect>[0]);
     await transport.handleRequest(request, response, request.body);
   };

@@ -179,6 +179,8 @@ function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => 
   // A pipelined request's response has no socket until it is its turn, and is not told of a connection that ends before.
   if (response.socket !== null) return () => response.off('close', fn);
   const { socket } = request;
+  // One for each request that is pipelined: eleven of them are no leak, and Node would print a warning.
+  socket.setMaxListeners(0);
   const forget = (): void => void socket.off('close', fn);
   socket.once('close', fn);
   response.once('close', forget);
