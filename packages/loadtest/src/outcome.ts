@@ -1,8 +1,8 @@
 /**
  * What kind of failure it was:
  * - `refused`: the server said it will not do this now: HTTP 503 or 429, a JSON-RPC error with one of these codes, or a
- *   tool result with `_meta['x/error']` (shed, rate limited, circuit open, …)
- * - `tool`: a tool result with `isError`
+ *   tool result that says so in `_meta['x/error']` (circuit open, overloaded, rate limited, timed out)
+ * - `tool`: any other tool result with `isError`
  * - `jsonrpc`: a JSON-RPC error
  * - `http`: any other HTTP status that is not 2xx
  * - `protocol`: an answer that is none: no message, another id, no result
@@ -61,10 +61,13 @@ export function failureOf(reply: Reply, id: number): Failure | undefined {
 function toolFailure(result: JsonObject): Failure {
   const content = Array.isArray(result.content) ? result.content : [];
   const text = content.map((item) => (isObject(item) && typeof item.text === 'string' ? item.text : '')).join(' ');
-  const refusal = isObject(result._meta) ? result._meta['x/error'] : undefined;
-  if (!isObject(refusal)) return failure('tool', 'isError', text);
-  return failure('refused', typeof refusal.code === 'string' ? refusal.code : 'refused', text);
+  const details = isObject(result._meta) ? result._meta['x/error'] : undefined;
+  const code = isObject(details) && typeof details.code === 'string' ? details.code : 'isError';
+  return failure(refusals.has(code) ? 'refused' : 'tool', code, text);
 }
+
+/** What the wrappers of @x/breaker and @x/backpressure send; other codes are the tool's own. */
+const refusals = new Set(['ERR_CIRCUIT_OPEN', 'ERR_OVERLOADED', 'ERR_TIMEOUT']);
 
 /** Servers put the name of a refusal in `data.code` or `data.reason`, or a word for the status in `data.error`. */
 function refusalCode(error: JsonObject | undefined): string | undefined {

@@ -1,11 +1,15 @@
 import { createServer } from 'node:net';
 import { runLoadTest } from '@x/loadtest';
+import { ManualClock } from '@x/testkit';
 import { expect, test } from 'vitest';
 import { listen, reply, startRaw, success } from './mcp-servers.ts';
+import { runOnStepClock } from './step-clock.ts';
 
 const short = { tool: 't', concurrency: 2, durationMs: 150 };
 
-const answers: [string, string, string, Parameters<typeof startRaw>[0]][] = [
+type Answer = [kind: string, code: string, message: string, answer: Parameters<typeof startRaw>[0]];
+
+const answers: Answer[] = [
   [
     'http',
     '500',
@@ -58,8 +62,21 @@ const answers: [string, string, string, Parameters<typeof startRaw>[0]][] = [
     '',
     (_message, response) => void response.writeHead(200, { 'Content-Type': 'text/event-stream' }).end(': nothing\n\n'),
   ],
+  ...['ERR_CIRCUIT_OPEN', 'ERR_OVERLOADED', 'ERR_TIMEOUT'].map(
+    (code): Answer => ['refused', code, 'come back later', toolError('come back later', { code, reason: 'why' })],
+  ),
+  ['tool', 'INTERNAL', 'reference 4711', toolError('reference 4711', { code: 'INTERNAL', reason: 'unknown' })],
+  ['tool', 'isError', 'no such user', toolError('no such user', { reason: 'without a code' })],
+  ['tool', 'isError', 'no such user', toolError('no such user', undefined)],
   ['network', 'UND_ERR_SOCKET', 'other side closed', (_message, response) => void response.socket?.destroy()],
 ];
+
+/** A tool result that is an error, with or without more about it. */
+function toolError(text: string, details: object | undefined): Answer[3] {
+  const _meta = details && { 'x/error': details };
+  return ({ id }, response) =>
+    reply(response, { id, result: { isError: true, content: [{ type: 'text', text }], _meta } });
+}
 
 test.each(answers)('%s %s: %s', async (kind, code, message, call) => {
   await using server = await startRaw(call);
@@ -88,23 +105,29 @@ test.each(answers)('%s %s: %s', async (kind, code, message, call) => {
 });
 
 test('no answer in time is a time-out, and its wait is in the latency of what was asked for', async () => {
-  await using server = await startRaw(({ id }, response) => {
-    if ((id as number) % 2 === 0) reply(response, { id, result: success });
+  const clock = new ManualClock();
+  await using server = await startRaw(async ({ id }, response) => {
+    if (id === 2) await clock.advance(60);
+    else reply(response, { id, result: success });
   });
-  const result = await runLoadTest({ target: server.url, ...short, timeoutMs: 60 });
-  const { timeout } = result.failuresByClass;
-  expect(timeout.count).toBeGreaterThan(0);
-  expect(timeout.samples).toEqual([{ message: 'no answer within 60 ms', count: timeout.count }]);
-  expect(result.latencyMs.max).toBeGreaterThanOrEqual(59);
+  const result = await runOnStepClock(
+    { target: server.url, tool: 't', concurrency: 1, rate: 20, durationMs: 200, timeoutMs: 60 },
+    clock,
+  );
+  expect(result).toMatchObject({ total: 4, successes: 3 });
+  expect(result.failuresByClass.timeout.samples).toEqual([{ message: 'no answer within 60 ms', count: 1 }]);
+  expect(result.latencyMs.max).toBe(60);
 });
 
 test('distinct texts and codes are kept to a few, and the rest is counted', async () => {
-  await using server = await startRaw(({ id }, response) =>
-    reply(response, { id, error: { code: id, message: `failed with reference ${id}` } }),
-  );
-  const result = await runLoadTest({ target: server.url, ...short, concurrency: 10 });
+  const stop = new AbortController();
+  await using server = await startRaw(({ id }, response) => {
+    if (id === 31) stop.abort();
+    reply(response, { id, error: { code: id, message: `failed with reference ${id}` } });
+  });
+  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 1, signal: stop.signal });
   const { codes, samples, count } = result.failuresByClass.jsonrpc;
-  expect(count).toBeGreaterThan(30);
+  expect(count).toBe(30);
   expect(Object.keys(codes)).toHaveLength(21);
   expect(codes.other).toBe(count - 20);
   expect(samples).toHaveLength(5);
@@ -144,9 +167,11 @@ test('a target that dies under way gives a few failures, not as many as the loop
     if (answered++ < 10) reply(response, { id, result: success });
     else response.socket?.destroy();
   });
-  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 4, durationMs: 500 });
+  const result = await runOnStepClock(
+    { target: server.url, tool: 't', concurrency: 4, durationMs: 500 },
+    new ManualClock(),
+  );
   expect(result.successes).toBe(10);
-  expect(result.failuresByClass.network.count).toBeGreaterThan(3);
-  // 20, 40, 80, 160, 320 ms of pause for each of four.
-  expect(result.failuresByClass.network.count).toBeLessThanOrEqual(4 * 6);
+  // 20, 40, 80, 160 and, of 320, what is left of the time: five failures for each of four.
+  expect(result.failuresByClass.network.count).toBe(4 * 5);
 });

@@ -1,6 +1,9 @@
+import type { ServerResponse } from 'node:http';
 import { type LoadTestProgress, runLoadTest } from '@x/loadtest';
+import { ManualClock } from '@x/testkit';
 import { expect, test } from 'vitest';
-import { reply, startRaw, success } from './mcp-servers.ts';
+import { type JsonRpcRequest, reply, startRaw, success } from './mcp-servers.ts';
+import { runOnStepClock } from './step-clock.ts';
 
 test('the handshake is done once, in order, with the version that the server chose', async () => {
   await using server = await startRaw(({ id }, response) => reply(response, { id, result: success }));
@@ -23,56 +26,75 @@ test('the handshake is done once, in order, with the version that the server cho
 });
 
 test('arguments are constant, take turns, or are made for the number of the call', async () => {
-  await using server = await startRaw(({ id }, response) => reply(response, { id, result: success }));
+  let stop = new AbortController();
+  let calls = 0;
+  await using server = await startRaw(({ id }, response) => {
+    if (++calls > 3) stop.abort();
+    reply(response, { id, result: success });
+  });
   const given = async (args: Parameters<typeof runLoadTest>[0]['args']) => {
     server.messages.length = 0;
-    await runLoadTest({ target: server.url, tool: 't', args, concurrency: 1, durationMs: 60 });
-    return server.messages.filter(({ method }) => method === 'tools/call').map(({ params }) => params.arguments);
+    calls = 0;
+    stop = new AbortController();
+    await runLoadTest({ target: server.url, tool: 't', args, concurrency: 1, signal: stop.signal });
+    const asked = server.messages.filter(({ method }) => method === 'tools/call');
+    return asked.slice(0, 3).map(({ params }) => params.arguments);
   };
-  expect((await given({ a: 1 })).slice(0, 2)).toEqual([{ a: 1 }, { a: 1 }]);
-  expect((await given([{ a: 1 }, { a: 2 }])).slice(0, 3)).toEqual([{ a: 1 }, { a: 2 }, { a: 1 }]);
-  expect((await given((seq) => ({ seq }))).slice(0, 3)).toEqual([{ seq: 0 }, { seq: 1 }, { seq: 2 }]);
-  expect((await given(undefined))[0]).toEqual({});
+  expect(await given({ a: 1 })).toEqual([{ a: 1 }, { a: 1 }, { a: 1 }]);
+  expect(await given([{ a: 1 }, { a: 2 }])).toEqual([{ a: 1 }, { a: 2 }, { a: 1 }]);
+  expect(await given((seq) => ({ seq }))).toEqual([{ seq: 0 }, { seq: 1 }, { seq: 2 }]);
+  expect(await given(undefined)).toEqual([{}, {}, {}]);
 });
 
 test('no more than concurrency requests are in flight, and as many are', async () => {
-  let inFlight = 0;
+  const stop = new AbortController();
+  const held: [JsonRpcRequest, ServerResponse][] = [];
   let most = 0;
-  await using server = await startRaw(({ id }, response) => {
-    most = Math.max(most, ++inFlight);
+  let rounds = 0;
+  await using server = await startRaw((message, response) => {
+    held.push([message, response]);
+    most = Math.max(most, held.length);
+    if (held.length !== 7) return;
+    if (++rounds === 4) stop.abort();
+    // An eighth that was sent with them would be here by then.
     setTimeout(() => {
-      inFlight--;
-      reply(response, { id, result: success });
-    }, 10);
+      for (const [{ id }, waiting] of held.splice(0)) reply(waiting, { id, result: success });
+    }, 20);
   });
-  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 7, durationMs: 200 });
+  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 7, signal: stop.signal });
   expect(most).toBe(7);
+  expect(result.successes).toBe(21);
   expect(result.failures).toBe(0);
 });
 
 test('an open loop sends at its rate, and what the server delays counts from when it was due', async () => {
-  let first = true;
-  await using server = await startRaw(({ id }, response) => {
-    const delayMs = first ? 300 : 0;
-    first = false;
-    setTimeout(() => reply(response, { id, result: success }), delayMs);
+  const clock = new ManualClock();
+  await using server = await startRaw(async ({ id }, response) => {
+    if (id === 1) await clock.advance(300);
+    reply(response, { id, result: success });
   });
-  // One connection: the nine requests that fall due behind the slow one are sent late.
-  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 1, rate: 33, durationMs: 600 });
-  expect(result.total + result.notSent).toBe(20);
-  expect(result.latencyMs.max).toBeGreaterThanOrEqual(290);
-  // In a closed loop there would be a single slow request; here each that waited behind it is as slow as its user found it.
-  expect(result.latencyMs.p90).toBeGreaterThan(200);
+  // One connection: those that fall due at 100 and 200 wait behind the slow one, in a closed loop a single slow request.
+  const result = await runOnStepClock(
+    { target: server.url, tool: 't', concurrency: 1, rate: 10, durationMs: 600 },
+    clock,
+  );
+  expect(result).toMatchObject({ total: 6, successes: 6, notSent: 0 });
+  expect(result.latencyMs).toMatchObject({ min: 0, mean: (300 + 200 + 100) / 6, max: 300 });
+  expect(result.latencyMs.p50).toBe(0);
+  expect(result.latencyMs.p90).toBeCloseTo(300, 0);
 });
 
 test('requests that never found a free connection are said', async () => {
-  await using server = await startRaw(
-    ({ id }, response) => void setTimeout(() => reply(response, { id, result: success }), 100),
+  const clock = new ManualClock();
+  await using server = await startRaw(async ({ id }, response) => {
+    await clock.advance(100);
+    reply(response, { id, result: success });
+  });
+  const result = await runOnStepClock(
+    { target: server.url, tool: 't', concurrency: 1, rate: 100, durationMs: 350 },
+    clock,
   );
-  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 1, rate: 100, durationMs: 350 });
-  expect(result.rate).toBe(100);
-  expect(result.total).toBeLessThanOrEqual(4);
-  expect(result.total + result.notSent).toBe(35);
+  expect(result).toMatchObject({ rate: 100, total: 4, notSent: 31 });
 });
 
 test('the warm-up is not counted', async () => {
@@ -81,28 +103,36 @@ test('the warm-up is not counted', async () => {
     calls++;
     reply(response, { id, result: success });
   });
-  const phases = new Set<string>();
-  const result = await runLoadTest({
-    target: server.url,
-    tool: 't',
-    concurrency: 1,
-    rate: 50,
-    warmupMs: 400,
-    durationMs: 200,
-    progressMs: 50,
-    onProgress: ({ phase }) => phases.add(phase),
-  });
+  const phases: string[] = [];
+  const result = await runOnStepClock(
+    {
+      target: server.url,
+      tool: 't',
+      concurrency: 1,
+      rate: 50,
+      warmupMs: 400,
+      durationMs: 200,
+      progressMs: 150,
+      onProgress: ({ phase }) => phases.push(phase),
+    },
+    new ManualClock(),
+  );
   expect(calls).toBe(30);
   expect(result.total).toBe(10);
   expect(result.durationMs).toBe(200);
-  expect([...phases].slice(0, 2)).toEqual(['warmup', 'measuring']);
+  expect(phases).toEqual(['warmup', 'warmup', 'measuring']);
 });
 
 test('what is in flight at the end is waited for and counted, but not in the rate', async () => {
-  await using server = await startRaw(
-    ({ id }, response) => void setTimeout(() => reply(response, { id, result: success }), 300),
-  );
-  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 3, durationMs: 100 });
+  const clock = new ManualClock();
+  const held: [JsonRpcRequest, ServerResponse][] = [];
+  await using server = await startRaw(async (message, response) => {
+    held.push([message, response]);
+    if (held.length < 3) return;
+    await clock.advance(300);
+    for (const [{ id }, waiting] of held) reply(waiting, { id, result: success });
+  });
+  const result = await runOnStepClock({ target: server.url, tool: 't', concurrency: 3, durationMs: 100 }, clock);
   expect(result.successes).toBe(3);
   expect(result.requestsPerSecond).toBe(0);
 });
@@ -128,11 +158,17 @@ test('an abort ends it at once with what was measured so far', async () => {
 
 test('an abort wakes an open loop that waits for its next request', async () => {
   const stop = new AbortController();
-  await using server = await startRaw(({ id }, response) => {
-    reply(response, { id, result: success });
-    setTimeout(() => stop.abort(), 20);
+  await using server = await startRaw(({ id }, response) => reply(response, { id, result: success }));
+  const result = await runLoadTest({
+    target: server.url,
+    tool: 't',
+    rate: 0.01,
+    signal: stop.signal,
+    progressMs: 10,
+    onProgress: ({ total }) => {
+      if (total === 1) stop.abort();
+    },
   });
-  const result = await runLoadTest({ target: server.url, tool: 't', rate: 0.01, signal: stop.signal });
   expect(result.total).toBe(1);
   expect(result.notSent).toBe(0);
 });
@@ -147,23 +183,25 @@ test('already aborted, or aborted during the handshake: the reason, and nothing 
 test('progress tells how it goes, and a listener that throws does not end the test', async () => {
   await using server = await startRaw(({ id }, response) => reply(response, { id, result: success }));
   const reports: LoadTestProgress[] = [];
-  const result = await runLoadTest({
-    target: server.url,
-    tool: 't',
-    concurrency: 2,
-    durationMs: 300,
-    progressMs: 50,
-    onProgress(progress) {
-      reports.push(progress);
-      throw new Error('listener');
+  const result = await runOnStepClock(
+    {
+      target: server.url,
+      tool: 't',
+      concurrency: 2,
+      rate: 100,
+      durationMs: 400,
+      progressMs: 98,
+      onProgress(progress) {
+        reports.push(progress);
+        throw new Error('listener');
+      },
     },
-  });
-  expect(reports.length).toBeGreaterThan(2);
-  const last = reports.at(-1) as LoadTestProgress;
-  expect(last.total).toBeGreaterThan(0);
-  expect(last.total).toBeLessThanOrEqual(result.total);
-  expect(last.requestsPerSecond).toBeGreaterThan(0);
-  expect(last.durationMs).toBe(300);
+    new ManualClock(),
+  );
+  expect(reports.map(({ total }) => total)).toEqual([10, 20, 30]);
+  expect(reports.at(-1)).toMatchObject({ phase: 'measuring', elapsedMs: 294, durationMs: 400, successes: 30 });
+  expect(reports[0]?.requestsPerSecond).toBeCloseTo(10_000 / 98);
+  expect(result.total).toBe(40);
 });
 
 test('an event stream that the server leaves open does not hold its connection for ever', async () => {
@@ -171,8 +209,12 @@ test('an event stream that the server leaves open does not hold its connection f
     response.writeHead(200, { 'Content-Type': 'text/event-stream' });
     response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result: success })}\n\n`);
   });
-  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 1, durationMs: 400 });
+  const result = await runOnStepClock(
+    { target: server.url, tool: 't', concurrency: 1, durationMs: 400 },
+    new ManualClock(),
+  );
   expect(result.successes).toBe(2);
   expect(result.failures).toBe(0);
-  expect(result.latencyMs.max).toBeLessThan(240);
+  // The answer was there long before its stream was ended.
+  expect(result.latencyMs.max).toBe(0);
 });

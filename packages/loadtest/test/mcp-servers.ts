@@ -91,7 +91,7 @@ export interface JsonRpcRequest {
 
 /** A server without the SDK: does the handshake, and leaves tools/call to `call`. */
 export async function startRaw(
-  call: (message: JsonRpcRequest, response: ServerResponse, request: IncomingMessage) => void,
+  call: (message: JsonRpcRequest, response: ServerResponse, request: IncomingMessage) => unknown,
 ): Promise<RunningServer & { messages: JsonRpcRequest[]; headers: IncomingMessage['headers'][] }> {
   const messages: JsonRpcRequest[] = [];
   const headers: IncomingMessage['headers'][] = [];
@@ -103,7 +103,7 @@ export async function startRaw(
     headers.push(request.headers);
     if (message.method === 'initialize') reply(response, { id: message.id, result: { protocolVersion: '2025-06-18' } });
     else if (message.id === undefined) response.writeHead(202).end();
-    else call(message, response, request);
+    else await call(message, response, request);
   });
   return { ...running, messages, headers };
 }
