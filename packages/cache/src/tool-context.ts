@@ -18,11 +18,12 @@ export interface ToolContext {
 }
 
 export function signalOf(context: ToolContext): AbortSignal | undefined {
-  return context.mcpReq === undefined ? context.signal : context.mcpReq.signal;
+  return context.mcpReq?.signal ?? context.signal;
 }
 
+/** Where a context has both, what belongs to its own SDK counts. */
 export function authInfoOf(context: ToolContext): AuthInfo | undefined {
-  return context.authInfo ?? context.http?.authInfo;
+  return context.mcpReq ? (context.http?.authInfo ?? context.authInfo) : (context.authInfo ?? context.http?.authInfo);
 }
 
 /** Whether the call is one leg of a conversation with its caller, whose answer can be nobody else's. */

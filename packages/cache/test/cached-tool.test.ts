@@ -81,6 +81,11 @@ test('the same user with other rights does not share', async () => {
 test('identify reads both SDKs’ contexts, and names nobody by the client alone', () => {
   const authInfo = user('ann').authInfo;
   expect(identify({ authInfo })).toBe(identify({ mcpReq: {}, http: { authInfo } }));
+  // Where both are there, that of the context's own SDK counts.
+  const other = user('bob').authInfo;
+  expect(identify({ authInfo: other, mcpReq: {}, http: { authInfo } })).toBe(identify({ authInfo }));
+  expect(identify({ authInfo, http: { authInfo: other } })).toBe(identify({ authInfo }));
+  expect(identify({ authInfo, mcpReq: {} })).toBe(identify({ authInfo }));
   expect(identify({ authInfo })).not.toBe(identify(user('ann', { extra: { iss: 'https://other', sub: 'ann' } })));
   expect(identify({ authInfo })).toBe(identify(user('x', { extra: { issuer: 'https://id', subject: 'ann' } })));
   expect(identify({})).toBeUndefined();
