@@ -1,6 +1,19 @@
 import { type Clock, systemClock } from './clock.ts';
 import type { CopyMode } from './kept-value.ts';
-import { count, duration, oneOf, positiveDuration, ratio } from './option-checks.ts';
+import {
+  bag,
+  callable,
+  count,
+  duration,
+  having,
+  oneOf,
+  optional,
+  optionError,
+  positiveDuration,
+  ratio,
+  text,
+  timer,
+} from './option-checks.ts';
 import type { RemoteTier } from './remote-tier.ts';
 
 export interface CacheOptions {
@@ -63,34 +76,57 @@ export interface CacheSettings {
 }
 
 const SMALLEST_S3_FIFO = 100;
+const SHORTEST_SECRET = 16;
+
+const REMOTE_METHODS = [
+  ...['get', 'getMany', 'lease', 'renew', 'release', 'store', 'set', 'delete', 'expire'],
+  ...['deleteByTag', 'deleteByPattern', 'clear', 'close'],
+];
 
 export function checkOptions(options: CacheOptions): CacheSettings {
-  const maxEntries = count('maxEntries', options.maxEntries ?? 10_000);
-  const maxBytes = options.maxBytes === undefined ? Number.POSITIVE_INFINITY : count('maxBytes', options.maxBytes);
-  const { scopeSecret } = options;
-  if (scopeSecret !== undefined && (typeof scopeSecret !== 'string' || scopeSecret.length < 16)) {
-    throw new TypeError('@x/cache: scopeSecret must be a string of at least 16 characters');
-  }
+  // Defaults by destructuring: they stand for undefined, and for nothing else that is no value.
+  const {
+    name = 'cache',
+    ttlMs = 300_000,
+    staleWhileRevalidateMs = 0,
+    staleIfErrorMs = 0,
+    jitter = 0,
+    maxEntries = 10_000,
+    copy = 'freeze',
+    clock = systemClock,
+    random = Math.random,
+    remote,
+  } = bag('options', options);
+  const { policy = maxEntries < SMALLEST_S3_FIFO ? 'lru' : 's3-fifo' } = options;
+  const maxBytes = optional(count, 'maxBytes', options.maxBytes) ?? Number.POSITIVE_INFINITY;
   return {
-    name: options.name ?? 'cache',
-    ttlMs: positiveDuration('ttlMs', options.ttlMs ?? 300_000),
-    staleWhileRevalidateMs: duration('staleWhileRevalidateMs', options.staleWhileRevalidateMs ?? 0),
-    staleIfErrorMs: duration('staleIfErrorMs', options.staleIfErrorMs ?? 0),
-    negativeTtlMs: optional(options.negativeTtlMs, (value) => duration('negativeTtlMs', value)),
-    jitter: ratio('jitter', options.jitter ?? 0),
-    maxEntries,
+    name: text('name', name),
+    ttlMs: positiveDuration('ttlMs', ttlMs),
+    staleWhileRevalidateMs: duration('staleWhileRevalidateMs', staleWhileRevalidateMs),
+    staleIfErrorMs: duration('staleIfErrorMs', staleIfErrorMs),
+    negativeTtlMs: optional(duration, 'negativeTtlMs', options.negativeTtlMs),
+    jitter: ratio('jitter', jitter),
+    maxEntries: count('maxEntries', maxEntries),
     maxBytes,
-    maxItemBytes: optional(options.maxItemBytes, (value) => count('maxItemBytes', value)) ?? maxBytes,
-    policy: oneOf('policy', ['s3-fifo', 'lru'], options.policy ?? (maxEntries < SMALLEST_S3_FIFO ? 'lru' : 's3-fifo')),
-    copy: oneOf('copy', ['freeze', 'clone', 'none'], options.copy ?? 'freeze'),
-    loadTimeoutMs: optional(options.loadTimeoutMs, (value) => positiveDuration('loadTimeoutMs', value)),
-    remote: options.remote,
-    scopeSecret,
-    clock: options.clock ?? systemClock,
-    random: options.random ?? Math.random,
+    maxItemBytes: optional(count, 'maxItemBytes', options.maxItemBytes) ?? maxBytes,
+    policy: oneOf('policy', ['s3-fifo', 'lru'], policy),
+    copy: oneOf('copy', ['freeze', 'clone', 'none'], copy),
+    loadTimeoutMs: optional(timer, 'loadTimeoutMs', options.loadTimeoutMs),
+    remote: remote === undefined ? undefined : having('remote', REMOTE_METHODS, remote),
+    scopeSecret: optional(secret, 'scopeSecret', options.scopeSecret),
+    clock: checkClock(clock),
+    random: callable('random', random),
   };
 }
 
-function optional<T>(value: T | undefined, check: (value: T) => T): T | undefined {
-  return value === undefined ? undefined : check(value);
+export function checkClock(clock: Clock): Clock {
+  return having('clock', ['now', 'setTimeout', 'clearTimeout'], clock);
+}
+
+/** Never shown in the error. */
+function secret(option: string, value: unknown): string {
+  if (typeof value === 'string' && value.length >= SHORTEST_SECRET) return value;
+  const expected = `a string of at least ${SHORTEST_SECRET} characters`;
+  if (typeof value !== 'string') throw optionError(option, expected, value);
+  throw new RangeError(`@x/cache: ${option} must be ${expected}, got ${value.length}`);
 }

@@ -5,7 +5,7 @@ import { keep } from './kept-value.ts';
 import { callKey, checkKey } from './key.ts';
 import { batchOf, type LoadMany } from './load-many.ts';
 import { type Loader, type LoadRules, Loads } from './loads.ts';
-import { duration, timeout } from './option-checks.ts';
+import { bag, callable, checkKeeping, having, timeout } from './option-checks.ts';
 import { CacheScope, ScopeNames } from './scope.ts';
 import { type CacheCounts, type CacheEntry, type CacheEvents, type StoreRules, Tiers } from './tiers.ts';
 import { type WrapOptions, wrapWith } from './wrap.ts';
@@ -77,7 +77,7 @@ export class Cache implements AsyncDisposable {
 
   /** The same, with what is known of the entry: which tier had it, how old it is, whether it is stale. */
   async getOrSetEntry<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<CacheEntry<T>> {
-    options?.signal?.throwIfAborted();
+    if (options?.signal?.aborted) throw options.signal.reason;
     const { clock } = this.#tiers;
     if (this.#memory.peek(key, clock.now()) === undefined) {
       return (await this.#load(key, loader, options)) as CacheEntry<T>;
@@ -205,17 +205,19 @@ export class Cache implements AsyncDisposable {
     loadMany: LoadMany<T>,
     options?: GetOrSetOptions,
   ): Promise<(T | Error)[]> {
-    options?.signal?.throwIfAborted();
+    const signal = signalOf(options);
+    signal?.throwIfAborted();
     const values = await this.getMany<T>(keys);
     const missing = [...new Set(keys.filter((_, index) => values[index] === undefined))];
     if (missing.length === 0) return values as T[];
+    callable('loadMany', loadMany);
     const rules = { ...this.#rules(options), waitForOthers: false };
     const loaded = await batchOf(missing, loadMany, (key, loader) => {
       this.#open();
       checkKey(key);
-      return this.#loads.resolve(key, loader, rules, options?.signal);
+      return this.#loads.resolve(key, loader, rules, signal);
     });
-    options?.signal?.throwIfAborted();
+    signal?.throwIfAborted();
     return keys.map((key, index) => values[index] ?? loaded.get(key)) as (T | Error)[];
   }
 
@@ -245,7 +247,7 @@ export class Cache implements AsyncDisposable {
    * (milliseconds, default 10,000; Infinity waits without end) are aborted and their callers rejected with `ERR_CLOSED`.
    */
   close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
-    const { timeoutMs = CLOSE_TIMEOUT_MS } = options;
+    const { timeoutMs = CLOSE_TIMEOUT_MS } = bag('close options', options);
     this.#closing ??= this.#close(timeout('close({ timeoutMs })', timeoutMs));
     return this.#closing;
   }
@@ -267,7 +269,9 @@ export class Cache implements AsyncDisposable {
   async #load(key: string, loader: Loader<unknown>, options: GetOrSetOptions | undefined): Promise<CacheEntry> {
     this.#open();
     checkKey(key);
-    return entryOf(await this.#loads.resolve(key, loader, this.#rules(options), options?.signal));
+    callable('loader', loader);
+    const rules = this.#rules(options);
+    return entryOf(await this.#loads.resolve(key, loader, rules, signalOf(options)));
   }
 
   /** The remote tier's answer for a key, which goes into memory too. */
@@ -308,17 +312,14 @@ export class Cache implements AsyncDisposable {
 
   #rules(options: SetOptions | undefined): LoadRules {
     if (options === undefined) return this.#defaults;
-    const { ttlMs, staleWhileRevalidateMs, staleIfErrorMs, tags } = options;
+    checkKeeping(bag('options', options));
     const defaults = this.#defaults;
     return {
-      ttlMs: ttlMs === undefined ? defaults.ttlMs : duration('ttlMs', ttlMs),
+      ttlMs: options.ttlMs ?? defaults.ttlMs,
       negativeTtlMs: defaults.negativeTtlMs,
-      staleWhileRevalidateMs: duration(
-        'staleWhileRevalidateMs',
-        staleWhileRevalidateMs ?? defaults.staleWhileRevalidateMs,
-      ),
-      staleIfErrorMs: duration('staleIfErrorMs', staleIfErrorMs ?? defaults.staleIfErrorMs),
-      tags: tags ?? defaults.tags,
+      staleWhileRevalidateMs: options.staleWhileRevalidateMs ?? defaults.staleWhileRevalidateMs,
+      staleIfErrorMs: options.staleIfErrorMs ?? defaults.staleIfErrorMs,
+      tags: options.tags ?? defaults.tags,
       waitForOthers: true,
     };
   }
@@ -326,6 +327,11 @@ export class Cache implements AsyncDisposable {
   #open(): void {
     if (this.#closing !== undefined) throw new CacheClosedError(this.name);
   }
+}
+
+function signalOf(options: GetOrSetOptions | undefined): AbortSignal | undefined {
+  const signal = options?.signal;
+  return signal === undefined ? undefined : having('signal', ['addEventListener', 'throwIfAborted'], signal);
 }
 
 function itsValue(entry: CacheEntry): unknown {

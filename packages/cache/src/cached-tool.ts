@@ -2,6 +2,7 @@ import type { Cache, GetOrSetOptions } from './cache.ts';
 import { identify as identifyUser } from './identify.ts';
 import { toolKey } from './key.ts';
 import type { Loader } from './loads.ts';
+import { bag, callable, checkKeeping, having, optionError } from './option-checks.ts';
 import type { CacheEntry } from './tiers.ts';
 import { isConversation, sharedContext, signalOf, type ToolContext } from './tool-context.ts';
 
@@ -47,11 +48,16 @@ export function cachedTool<Handler extends ToolHandler>(
   handler: Handler,
   options: CachedToolOptions,
 ): Handler {
-  const { name, readOnly, scope = 'user', identify = identifyUser, ...storing } = options;
+  having('cache', ['getOrSetEntry', 'scope'], cache);
+  callable('handler', handler);
+  const { name, readOnly, scope = 'user', identify = identifyUser, ...storing } = bag('cachedTool options', options);
   toolKey(name, {});
   if (scope !== 'user' && scope !== 'public' && typeof scope !== 'function') {
-    throw new TypeError(`@x/cache: scope must be 'user', 'public' or a function, got ${String(scope)}`);
+    throw optionError('scope', "'user', 'public' or a function", scope);
   }
+  callable('identify', identify);
+  checkKeeping(storing);
+  if (readOnly !== undefined && typeof readOnly !== 'boolean') throw optionError('readOnly', 'a boolean', readOnly);
   if (readOnly !== true) {
     if (readOnly === undefined) {
       process.emitWarning(`@x/cache: the tool "${name}" runs uncached, because cachedTool was not told readOnly: true`);

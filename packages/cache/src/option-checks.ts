@@ -3,45 +3,107 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Each returns the value, or throws an error that names package, option, what was expected and what was got. */
 
-export function count(option: string, value: number): number {
-  if (Number.isInteger(value) && value >= 1) return value;
+export function count(option: string, value: unknown): number {
+  if (Number.isInteger(value) && (value as number) >= 1) return value as number;
   throw optionError(option, 'an integer >= 1', value);
 }
 
-export function duration(option: string, value: number): number {
+export function duration(option: string, value: unknown): number {
   if (typeof value === 'number' && value >= 0) return value;
   throw optionError(option, 'a number of milliseconds >= 0', value);
 }
 
 /** What a timer can be set to, or Infinity for none. */
-export function timeout(option: string, value: number): number {
+export function timeout(option: string, value: unknown): number {
   if (value === Number.POSITIVE_INFINITY || (typeof value === 'number' && value >= 0 && value <= LONGEST_TIMER_MS)) {
     return value;
   }
   throw optionError(option, `a number of milliseconds from 0 to ${LONGEST_TIMER_MS}, or Infinity`, value);
 }
 
-export function positiveDuration(option: string, value: number): number {
+export function positiveDuration(option: string, value: unknown): number {
   if (typeof value === 'number' && value > 0) return value;
   throw optionError(option, 'a number of milliseconds > 0', value);
 }
 
-export function ratio(option: string, value: number): number {
+export function ratio(option: string, value: unknown): number {
   if (typeof value === 'number' && value >= 0 && value <= 1) return value;
   throw optionError(option, 'a number from 0 to 1', value);
 }
 
-export function oneOf<T extends string>(option: string, allowed: readonly T[], value: T): T {
-  if (allowed.includes(value)) return value;
+export function oneOf<T extends string>(option: string, allowed: readonly T[], value: unknown): T {
+  if (allowed.includes(value as T)) return value as T;
   throw optionError(option, `one of ${allowed.map((name) => `'${name}'`).join(', ')}`, value);
 }
 
-function optionError(option: string, expected: string, got: unknown): Error {
-  const shown = typeof got === 'string' ? `'${got}'` : typeof got === 'object' ? kind(got) : String(got);
+/** What a timer that is always set can be set to. */
+export function timer(option: string, value: unknown): number {
+  if (typeof value === 'number' && value > 0 && value <= LONGEST_TIMER_MS) return value;
+  throw optionError(option, `a number of milliseconds > 0 and <= ${LONGEST_TIMER_MS}`, value);
+}
+
+/** A string that is not empty. */
+export function text(option: string, value: unknown): string {
+  if (typeof value === 'string' && value !== '') return value;
+  throw optionError(option, 'a string that is not empty', value);
+}
+
+export function listOfText(option: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value)) throw optionError(option, 'an array of strings', value);
+  for (const item of value) if (typeof item !== 'string') throw optionError(option, 'an array of strings', [item]);
+  return value;
+}
+
+export function callable<T>(option: string, value: T): T {
+  if (typeof value === 'function') return value;
+  throw optionError(option, 'a function', value);
+}
+
+/** An object with these methods. */
+export function having<T>(option: string, methods: readonly string[], value: T): T {
+  const object = Object(value) as Record<string, unknown>;
+  if (methods.every((method) => typeof object[method] === 'function')) return value;
+  throw optionError(option, `an object with ${methods.map((method) => `${method}()`).join(', ')}`, value);
+}
+
+/** The object that holds the options. */
+export function bag<T>(option: string, value: T): T {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value;
+  throw optionError(option, 'an object', value);
+}
+
+/** The check of an option that may be absent; only `undefined` is. */
+export function optional<T>(
+  check: (option: string, value: unknown) => T,
+  option: string,
+  value: unknown,
+): T | undefined {
+  return value === undefined ? undefined : check(option, value);
+}
+
+/** The options that say how an entry is kept. */
+export function checkKeeping(options: {
+  ttlMs?: unknown;
+  staleWhileRevalidateMs?: unknown;
+  staleIfErrorMs?: unknown;
+  tags?: unknown;
+}): void {
+  optional(duration, 'ttlMs', options.ttlMs);
+  optional(duration, 'staleWhileRevalidateMs', options.staleWhileRevalidateMs);
+  optional(duration, 'staleIfErrorMs', options.staleIfErrorMs);
+  optional(listOfText, 'tags', options.tags);
+}
+
+export function optionError(option: string, expected: string, got: unknown): Error {
+  const shown = show(got);
   const message = `@x/cache: ${option} must be ${expected}, got ${shown}`;
   return typeof got === 'number' ? new RangeError(message) : new TypeError(message);
 }
 
-function kind(value: object | null): string {
-  return value === null ? 'null' : (value.constructor?.name ?? 'an object');
+function show(value: unknown): string {
+  if (value === null) return 'null';
+  if (typeof value === 'string') return `'${value}'`;
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return `[${value.map(show).join(', ')}]`;
+  return typeof value === 'object' ? (value.constructor?.name ?? 'an object') : String(value);
 }

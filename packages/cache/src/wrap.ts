@@ -1,5 +1,6 @@
 import type { GetOrSetOptions, SetOptions } from './cache.ts';
 import type { Loader } from './loads.ts';
+import { bag, callable, checkKeeping, optional, text } from './option-checks.ts';
 
 export interface WrapOptions<Args extends unknown[]> extends SetOptions {
   /** Sets the results of this function apart from those of others. */
@@ -18,9 +19,10 @@ export function wrapWith<Args extends unknown[], T>(
   fn: (...args: Args) => T | PromiseLike<T>,
   options: WrapOptions<Args>,
 ): (...args: Args) => Promise<T> {
-  const { name, key, ...storing } = options;
-  if (typeof name !== 'string' || name === '') {
-    throw new TypeError(`@x/cache: wrap needs a name that sets this function's results apart, got ${String(name)}`);
-  }
+  callable('wrap(fn)', fn);
+  const { name, key, ...storing } = bag('wrap options', options);
+  text('name', name);
+  optional(callable, 'key', key);
+  checkKeeping(storing);
   return async (...args) => cache.getOrSet(keyFor(name, key ? [key(...args)] : args), () => fn(...args), storing);
 }

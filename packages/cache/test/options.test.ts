@@ -1,4 +1,5 @@
 import { Cache, type CacheOptions } from '@x/cache';
+import { cachedTool } from '@x/cache/mcp';
 import { RedisTier, type RedisTierOptions } from '@x/cache/redis';
 import { expect, test } from 'vitest';
 
@@ -25,6 +26,94 @@ test('an option that is undefined counts as absent', async () => {
   const cache = new Cache({ ttlMs: undefined, maxEntries: undefined, policy: undefined, copy: undefined });
   await cache.getOrSet('k', () => 1, { ttlMs: undefined, tags: undefined, signal: undefined });
   expect(cache.peek('k')).toBe(1);
+});
+
+const wrong = [null, '1', Number.NaN, true, {}, []];
+
+/** Every option with values of a wrong type, and how it is given. */
+const places: [string, readonly string[], (options: never) => unknown][] = [
+  [
+    'Cache',
+    [
+      ...[
+        'name',
+        'ttlMs',
+        'staleWhileRevalidateMs',
+        'staleIfErrorMs',
+        'negativeTtlMs',
+        'jitter',
+        'maxEntries',
+        'maxBytes',
+      ],
+      ...['maxItemBytes', 'policy', 'copy', 'loadTimeoutMs', 'remote', 'scopeSecret', 'clock', 'random'],
+    ],
+    (options) => new Cache(options),
+  ],
+  [
+    'RedisTier',
+    ['client', 'prefix', 'commandTimeoutMs', 'retryAfterMs', 'leaseMs', 'scanCount', 'clock'],
+    (options) => new RedisTier({ client: { call: async () => {}, status: 'ready' }, ...(options as object) }),
+  ],
+  [
+    'wrap',
+    ['name', 'key', 'ttlMs', 'tags'],
+    (options) => new Cache().wrap(() => 1, { name: 'f', ...(options as object) }),
+  ],
+  [
+    'cachedTool',
+    ['name', 'readOnly', 'scope', 'identify', 'ttlMs', 'staleWhileRevalidateMs', 'staleIfErrorMs', 'tags'],
+    (options) => cachedTool(new Cache(), () => 1, { name: 't', readOnly: true, ...(options as object) }),
+  ],
+  ['set', ['ttlMs', 'staleWhileRevalidateMs', 'staleIfErrorMs', 'tags'], (options) => new Cache().set('k', 1, options)],
+  ...(['getOrSet', 'getOrSetEntry'] as const).map(
+    (method): [string, readonly string[], (options: never) => unknown] => [
+      method,
+      ['ttlMs', 'staleWhileRevalidateMs', 'staleIfErrorMs', 'tags', 'signal'],
+      (options) => new Cache()[method]('k', () => 1, options),
+    ],
+  ),
+  ['getOrSetMany', ['ttlMs', 'tags', 'signal'], (options) => new Cache().getOrSetMany(['k'], (keys) => keys, options)],
+  ['close', ['timeoutMs'], (options) => new Cache().close(options)],
+];
+const right: Record<string, readonly unknown[]> = {
+  name: ['1'],
+  prefix: ['1'],
+  readOnly: [true],
+};
+
+test.each(
+  places.flatMap(([place, options, give]) =>
+    options.flatMap((option) =>
+      wrong
+        .filter((value) => !right[option]?.includes(value) && !(option === 'tags' && Array.isArray(value)))
+        .map((value) => ({ place, option, value, give })),
+    ),
+  ),
+)('$place refuses $value as $option', async ({ option, value, give }) => {
+  const type = typeof value === 'number' || option === 'scopeSecret' ? Error : TypeError;
+  const refused = expect(async () => give({ [option]: value } as never)).rejects;
+  await refused.toThrow(type);
+  await expect(async () => give({ [option]: value } as never)).rejects.toThrow(
+    // A tool's name has been called toolName before.
+    new RegExp(`^@x/cache: (close\\(\\{ )?(${option}|toolName)( \\}\\))? must be .+, got .+`),
+  );
+});
+
+test('where options are expected, nothing else will do', async () => {
+  expect(() => new Cache(null as never)).toThrow('@x/cache: options must be an object, got null');
+  expect(() => new RedisTier(undefined as never)).toThrow(
+    '@x/cache: RedisTier options must be an object, got undefined',
+  );
+  await expect(new Cache().set('k', 1, 5 as never)).rejects.toThrow(/options must be an object, got 5/);
+  await expect(new Cache().getOrSet('k', 'no loader' as never)).rejects.toThrow(/loader must be a function/);
+  await expect(new Cache().set('k', 1, { tags: ['a', 1 as never] })).rejects.toThrow(
+    /tags must be an array of strings, got \[1\]/,
+  );
+});
+
+test('a time-out that Node could not wait for is refused, since it would fire at once', () => {
+  expect(() => new Cache({ loadTimeoutMs: 2 ** 31 })).toThrow(RangeError);
+  expect(() => new Cache({ loadTimeoutMs: Number.POSITIVE_INFINITY })).toThrow(RangeError);
 });
 
 test('wrong options of a call are refused there', async () => {

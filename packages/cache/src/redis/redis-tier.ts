@@ -1,6 +1,7 @@
+import { checkClock } from '../cache-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { KeyPattern } from '../glob.ts';
-import { count, positiveDuration } from '../option-checks.ts';
+import { bag, count, having, optionError, text, timer } from '../option-checks.ts';
 import type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from '../remote-tier.ts';
 import { decode, digits, encode, isValue, newVersion } from './envelope.ts';
 import { KeyTurns } from './key-turns.ts';
@@ -48,25 +49,27 @@ export class RedisTier implements RemoteTier {
   #closed = false;
 
   constructor(options: RedisTierOptions) {
-    if (typeof options?.client?.call !== 'function') {
-      throw new TypeError('@x/cache: client must be a Redis or Cluster of ioredis');
-    }
-    this.#client = options.client;
-    this.#prefix = options.prefix ?? 'cache:';
-    this.#tagPrefix = `tag|${this.#prefix}`;
-    if (typeof this.#prefix !== 'string' || this.#prefix === '' || this.#prefix.startsWith('tag|')) {
-      throw new TypeError(
-        `@x/cache: prefix must be a string that is not empty and does not begin with 'tag|', got ${JSON.stringify(this.#prefix)}`,
-      );
-    }
-    this.leaseMs = positiveDuration('leaseMs', options.leaseMs ?? 5_000);
-    this.#scanCount = count('scanCount', options.scanCount ?? 500);
-    this.#clock = options.clock ?? systemClock;
+    const {
+      client,
+      prefix = 'cache:',
+      commandTimeoutMs = 500,
+      retryAfterMs = 1_000,
+      leaseMs = 5_000,
+      scanCount = 500,
+      clock = systemClock,
+    } = bag('RedisTier options', options);
+    this.#client = having('client', ['call'], client);
+    this.#prefix = text('prefix', prefix);
+    if (prefix.startsWith('tag|')) throw optionError('prefix', "a string that does not begin with 'tag|'", prefix);
+    this.#tagPrefix = `tag|${prefix}`;
+    this.leaseMs = timer('leaseMs', leaseMs);
+    this.#scanCount = count('scanCount', scanCount);
+    this.#clock = checkClock(clock);
     this.#missed = new MissedWrites();
     this.#circuit = new RedisCircuit({
-      commandTimeoutMs: positiveDuration('commandTimeoutMs', options.commandTimeoutMs ?? 500),
-      retryAfterMs: positiveDuration('retryAfterMs', options.retryAfterMs ?? 1_000),
-      clock: this.#clock,
+      commandTimeoutMs: timer('commandTimeoutMs', commandTimeoutMs),
+      retryAfterMs: timer('retryAfterMs', retryAfterMs),
+      clock,
       recover: () => this.#recover(),
     });
   }
