@@ -8,6 +8,7 @@ import { Egress, type EgressPolicy, type LookupAll } from './egress.ts';
 import { PoolDispatcher } from './pool-dispatcher.ts';
 import { type HttpRequestOptions, headerRecord, hopRequest } from './request.ts';
 import { type HttpResponse, retryAfter } from './response.ts';
+import { Retry, type RetryPolicy } from './retry.ts';
 
 export interface HttpPoolOptions {
   /** In errors and metrics. Default `http`. */
@@ -36,6 +37,11 @@ export interface HttpPoolOptions {
   maxRedirects?: number | undefined;
   /** The most bytes of a body, as they arrive and after inflation. Default 10,485,760 (10 MiB); Infinity for no limit. */
   maxResponseBytes?: number | undefined;
+  /**
+   * Repeats idempotent requests (GET, HEAD, OPTIONS, PUT, DELETE) that failed in the network or were answered 408, 429, 502,
+   * 503 or 504, within `timeoutMs`. Default: none, since what is above the pool may repeat as well, and the loads multiply.
+   */
+  retry?: RetryPolicy | undefined;
   /** What may be connected to. Default: anything. `{}` is a guard against server-side request forgery: public addresses only. */
   egress?: EgressPolicy | undefined;
   /** Options for TLS, as of `tls.connect`: `ca`, `cert`, `key`, `rejectUnauthorized`, … */
@@ -44,6 +50,8 @@ export interface HttpPoolOptions {
   lookup?: LookupAll | undefined;
   /** Time. Default: the process's own. */
   clock?: Clock | undefined;
+  /** For jitter, 0 to 1. Default `Math.random`. */
+  random?: (() => number) | undefined;
 }
 
 export interface HttpPoolStats {
@@ -67,6 +75,7 @@ export class HttpPool implements AsyncDisposable {
   readonly #timeoutMs: number;
   readonly #maxRedirects: number;
   readonly #maxResponseBytes: number;
+  readonly #retry: Retry | undefined;
   readonly #active = new Set<Call>();
   readonly #responses: Record<string, number> = {};
   readonly #failures: Record<string, number> = {};
@@ -86,6 +95,8 @@ export class HttpPool implements AsyncDisposable {
     this.#timeoutMs = number('timeoutMs', 30_000, { min: 1, infinity: true });
     this.#maxRedirects = number('maxRedirects', 5, { min: 0, integer: true });
     this.#maxResponseBytes = number('maxResponseBytes', 10_485_760, { min: 0, integer: true, infinity: true });
+    this.#retry =
+      options.retry === undefined ? undefined : new Retry(options.retry, this.#clock, options.random ?? Math.random);
     this.#connections = new Connections(
       {
         maxConnections: number('maxConnections', 100, { min: 1, integer: true }),
@@ -123,6 +134,7 @@ export class HttpPool implements AsyncDisposable {
         active: this.#active,
         maxRedirects: this.#maxRedirects,
         maxBytes: this.#maxResponseBytes,
+        retry: this.#retry,
         onRetry: () => {
           this.#retries++;
         },
@@ -191,6 +203,7 @@ export class HttpPool implements AsyncDisposable {
   async #close(timeoutMs: number): Promise<void> {
     this.#connections.close();
     const refusal = new PoolError('ERR_POOL_CLOSED', `HttpPool ${this.name} was closed`);
+    for (const call of this.#active) call.refuseWait(refusal);
     if (this.#active.size > 0) {
       await new Promise<void>((resolve) => {
         const timer = this.#clock.setTimeout(resolve, timeoutMs);

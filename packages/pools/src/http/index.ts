@@ -4,3 +4,4 @@ export type { EgressPolicy, LookupAll } from './egress.ts';
 export { HttpPool, type HttpPoolOptions, type HttpPoolStats } from './http-pool.ts';
 export type { HttpRequestOptions } from './request.ts';
 export type { HttpResponse } from './response.ts';
+export type { RetryPolicy } from './retry.ts';
