@@ -1,12 +1,14 @@
 import type { Classify } from './classify.ts';
 import type { Clock } from './clock.ts';
 import { ConsecutiveRule } from './consecutive-rule.ts';
-import type { TrialRule } from './half-open-trial.ts';
+import type { ProbeRule } from './half-open-probes.ts';
 import {
   checkDuration,
   checkFinite,
+  checkFunction,
   checkInteger,
-  checkOptionalFunction,
+  checkOptionalObject,
+  checkRatio,
   checkShare,
   wrongOption,
 } from './option-checks.ts';
@@ -69,20 +71,23 @@ export interface Recovery {
 export function checkRecovery(options: CircuitBreakerOptions): Recovery {
   const { recoveryTimeoutMs = 60_000, recoveryBackoff, maxRetryAfterMs = 3_600_000, probeLeaseMs } = options;
   const { random = Math.random } = options;
-  checkOptionalFunction('random', random);
+  checkFunction('random', random);
+  checkOptionalObject('recoveryBackoff', '{ factor, maxMs, jitter? }', recoveryBackoff);
   checkDuration('recoveryTimeoutMs', recoveryTimeoutMs);
   checkDuration('maxRetryAfterMs', maxRetryAfterMs);
   if (probeLeaseMs !== undefined) checkDuration('probeLeaseMs', probeLeaseMs);
   const { factor = 1, maxMs = recoveryTimeoutMs, jitter = 0 } = recoveryBackoff ?? {};
   checkFinite('recoveryBackoff.factor', factor, 1);
   checkFinite('recoveryBackoff.maxMs', maxMs, recoveryTimeoutMs);
-  if (!(jitter >= 0 && jitter <= 1)) throw wrongOption('recoveryBackoff.jitter', 'a number from 0 to 1', jitter);
+  checkRatio('recoveryBackoff.jitter', jitter);
   return { timeoutMs: recoveryTimeoutMs, factor, maxMs, jitter, maxRetryAfterMs, leaseMs: probeLeaseMs, random };
 }
 
 /** The rule for a closed circuit that the options ask for. */
 export function createTripRule(options: CircuitBreakerOptions): TripRule {
   const { window, failureThreshold = window === undefined ? 5 : undefined, slowCall } = options;
+  checkOptionalObject('window', '{ calls } or { ms, buckets? }', window);
+  checkOptionalObject('slowCall', '{ ms, rate }', slowCall);
   const rules: TripRule[] = [];
   if (failureThreshold !== undefined) {
     checkInteger('failureThreshold', failureThreshold, 1);
@@ -106,7 +111,7 @@ export function createTripRule(options: CircuitBreakerOptions): TripRule {
 }
 
 /** How a half-open circuit decides: by the rates if there are any, else the first failure ends it. */
-export function createTrialRule(options: CircuitBreakerOptions): TrialRule {
+export function createProbeRule(options: CircuitBreakerOptions): ProbeRule {
   const { halfOpenCalls: calls = 1, window, failureRate = 0.5, slowCall } = options;
   checkInteger('halfOpenCalls', calls, 1);
   return {

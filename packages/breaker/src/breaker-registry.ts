@@ -1,6 +1,6 @@
 import type { CircuitBreaker } from './circuit-breaker.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { checkDuration, checkInteger, wrongOption } from './option-checks.ts';
+import { checkDuration, checkFunction, checkInteger, checkMethods } from './option-checks.ts';
 
 export interface BreakerRegistryOptions {
   /** Makes the breaker of a key (a host, a tenant). */
@@ -35,9 +35,10 @@ export class BreakerRegistry {
 
   constructor(options: BreakerRegistryOptions) {
     const { create, max = 1_000, idleMs = 3_600_000, clock = systemClock } = options;
-    if (typeof create !== 'function') throw wrongOption('create', 'a function', create);
+    checkFunction('create', create);
     checkInteger('max', max, 1);
     checkDuration('idleMs', idleMs);
+    checkMethods('clock', clock, ['now']);
     this.#create = create;
     this.#max = max;
     this.#idleMs = idleMs;

@@ -1,11 +1,11 @@
-import { type CircuitBreakerOptions, checkRecovery, createTrialRule, createTripRule } from './breaker-options.ts';
+import { type CircuitBreakerOptions, checkRecovery, createProbeRule, createTripRule } from './breaker-options.ts';
 import { type Classify, classifyThrown, type Outcome, type Verdict } from './classify.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { CircuitOpenError } from './errors.ts';
-import { HalfOpenTrial, type TrialRule, type TrialVerdict } from './half-open-trial.ts';
+import { HalfOpenProbes, type ProbeRule, type ProbeVerdict } from './half-open-probes.ts';
 import { Listeners } from './listeners.ts';
 import { OpenPeriod } from './open-period.ts';
-import { checkOptionalFunction } from './option-checks.ts';
+import { checkMethods, checkOptionalFunction, checkOptionalString, wrongOption } from './option-checks.ts';
 import { BreakerPermit, type Permit } from './permit.ts';
 import { callUntilAborted, type RunContext, UnabortableContext } from './run-context.ts';
 import { type BreakerSnapshot, checkSnapshot } from './snapshot.ts';
@@ -17,8 +17,8 @@ export type StateChangeReason =
   | TripReason
   | 'retry-after'
   | 'recovery-timeout'
-  | 'trial-passed'
-  | 'trial-failed'
+  | 'probe-passed'
+  | 'probe-failed'
   | 'forced'
   | 'reset';
 
@@ -70,7 +70,7 @@ export class CircuitBreaker {
   readonly classify: Classify | undefined;
   readonly #clock: Clock;
   readonly #rule: TripRule;
-  readonly #trialRule: TrialRule;
+  readonly #probeRule: ProbeRule;
   readonly #openPeriod: OpenPeriod;
   readonly #options: CircuitBreakerOptions;
   readonly #slowMs: number;
@@ -85,7 +85,7 @@ export class CircuitBreaker {
   #generation = 0;
   #openedAt = 0;
   #lastFailure: unknown;
-  #trial: HalfOpenTrial | undefined;
+  #probes: HalfOpenProbes | undefined;
   #settlePermit: ((permit: BreakerPermit, verdict: Verdict, error: unknown) => void) | undefined;
 
   #successes = 0;
@@ -97,14 +97,18 @@ export class CircuitBreaker {
   #transitions = 0;
 
   constructor(options: CircuitBreakerOptions = {}) {
+    const { clock = systemClock, stackTraces = false } = options;
+    checkOptionalString('name', options.name);
     checkOptionalFunction('classify', options.classify);
     checkOptionalFunction('admit', options.admit);
+    checkMethods('clock', clock, ['now']);
+    if (typeof stackTraces !== 'boolean') throw wrongOption('stackTraces', 'true or false', stackTraces);
     this.name = options.name;
     this.classify = options.classify;
-    this.#clock = options.clock ?? systemClock;
+    this.#clock = clock;
     this.#openPeriod = new OpenPeriod(checkRecovery(options));
     this.#rule = createTripRule(options);
-    this.#trialRule = createTrialRule(options);
+    this.#probeRule = createProbeRule(options);
     this.#options = options;
     this.#slowMs = options.slowCall?.ms ?? Number.POSITIVE_INFINITY;
     this.#measures = options.slowCall !== undefined;
@@ -190,8 +194,8 @@ export class CircuitBreaker {
   get retryAfterMs(): number {
     if (this.#state === 'open') return Math.max(0, this.#openPeriod.until - this.#clock.now());
     if (this.#state === 'forced-open') return Number.POSITIVE_INFINITY;
-    if (this.#trial === undefined || this.#trial.free > 0) return 0;
-    return Math.max(0, Math.min(PROBING_RETRY_MS, this.#trial.firstLeaseUntil - this.#clock.now()));
+    if (this.#probes === undefined || this.#probes.free > 0) return 0;
+    return Math.max(0, Math.min(PROBING_RETRY_MS, this.#probes.firstLeaseUntil - this.#clock.now()));
   }
 
   /** Refuses every call until `forceClosed` or `reset`. */
@@ -255,13 +259,13 @@ export class CircuitBreaker {
     if (this.#options.admit?.(context) === false) return null;
     if (this.#state === 'open') this.#enter('half-open', 'recovery-timeout');
     // `admit` or a listener may have changed the state meanwhile.
-    const trial = this.#trial;
-    if (trial === undefined) return this.#state === 'closed' ? undefined : this.#admit(context);
-    if (trial.free === 0) this.#takeBackExpired(trial, now);
-    if (trial !== this.#trial) return this.#admit(context);
-    if (trial.free === 0) return null;
+    const probes = this.#probes;
+    if (probes === undefined) return this.#state === 'closed' ? undefined : this.#admit(context);
+    if (probes.free === 0) this.#takeBackExpired(probes, now);
+    if (probes !== this.#probes) return this.#admit(context);
+    if (probes.free === 0) return null;
     const permit = this.#newPermit(now + this.#openPeriod.leaseMs);
-    trial.send(permit);
+    probes.send(permit);
     return permit;
   }
 
@@ -291,12 +295,12 @@ export class CircuitBreaker {
 
   #settleProbe(permit: BreakerPermit, verdict: Verdict, error: unknown): void {
     const probing = permit.leaseUntil !== Number.POSITIVE_INFINITY && permit.generation === this.#generation;
-    if (probing && this.#trial !== undefined) this.#takeBackExpired(this.#trial, this.#clock.now());
+    if (probing && this.#probes !== undefined) this.#takeBackExpired(this.#probes, this.#clock.now());
     if (permit.lost) {
       this.#dropLate(verdict);
       return;
     }
-    this.#trial?.takeBack(permit);
+    this.#probes?.takeBack(permit);
     this.#record(permit.generation, permit.startedAt, verdict, error);
   }
 
@@ -321,20 +325,20 @@ export class CircuitBreaker {
     const slow = now - startedAt >= this.#slowMs;
     if (typeof verdict === 'object' && verdict.retryAfterMs !== undefined && verdict.retryAfterMs > 0) {
       this.#open('retry-after', verdict.retryAfterMs);
-    } else if (this.#trial === undefined) {
+    } else if (this.#probes === undefined) {
       const reason = this.#rule.record(failed, slow, now);
       if (reason !== undefined) this.#open(reason);
     } else {
-      this.#judge(this.#trial.record(failed, slow));
+      this.#judge(this.#probes.record(failed, slow));
     }
   }
 
-  #judge(verdict: TrialVerdict): void {
-    if (verdict === 'failed') this.#open('trial-failed');
+  #judge(verdict: ProbeVerdict): void {
+    if (verdict === 'failed') this.#open('probe-failed');
     if (verdict === 'passed') {
       this.#openPeriod.openings = 0;
       this.#lastFailure = undefined;
-      this.#enter('closed', 'trial-passed');
+      this.#enter('closed', 'probe-passed');
     }
   }
 
@@ -361,15 +365,15 @@ export class CircuitBreaker {
     const from = this.#state;
     this.#state = to;
     this.#generation += 1;
-    this.#trial = to === 'half-open' ? new HalfOpenTrial(this.#trialRule) : undefined;
+    this.#probes = to === 'half-open' ? new HalfOpenProbes(this.#probeRule) : undefined;
     this.#rule.clear();
     if (from === to) return;
     this.#transitions += 1;
     if (this.#listeners.has('stateChange')) this.#listeners.emit('stateChange', { from, to, reason });
   }
 
-  #takeBackExpired(trial: HalfOpenTrial, now: number): void {
-    const lost = trial.takeBackExpired(now);
+  #takeBackExpired(probes: HalfOpenProbes, now: number): void {
+    const lost = probes.takeBackExpired(now);
     this.#permitsLost += lost;
     for (let i = 0; i < lost; i += 1) this.#listeners.emit('permitLost', { leaseMs: this.#openPeriod.leaseMs });
   }

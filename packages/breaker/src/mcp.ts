@@ -1,6 +1,7 @@
 import type { BreakerRunOptions, CircuitBreaker } from './circuit-breaker.ts';
 import { classifyThrown, type Outcome, type Verdict } from './classify.ts';
 import { classifyHttp } from './http.ts';
+import { checkFunction, checkMethods, checkOptionalFunction, checkOptionalString } from './option-checks.ts';
 
 export interface GuardedToolOptions {
   /** What the model is told is unavailable. Default: the breaker's name. */
@@ -19,14 +20,19 @@ interface Refusal {
 
 /**
  * An MCP tool handler under a circuit breaker. While the circuit is open the tool answers at once with an error result
- * that names the dependency and the seconds to wait. Errors pass through unchanged; one error object that several
- * concurrent calls end with (a batch they share) is one failure.
+ * that names the dependency and the seconds to wait. The handler's arguments are passed on as they are, its own `ctx`
+ * and `ctx.signal` with them: a breaker sets no time-out, so there is no other reason to stop than the caller's. Errors
+ * pass through unchanged; one error object that several concurrent calls end with (a batch they share) is one failure.
  */
 export function guardedTool<Handler extends (...args: never[]) => unknown>(
   breaker: CircuitBreaker,
   handler: Handler,
   options: GuardedToolOptions = {},
 ): Handler {
+  checkMethods('breaker', breaker, ['run']);
+  checkFunction('handler', handler);
+  checkOptionalString('name', options.name);
+  checkOptionalFunction('classify', options.classify);
   const seen = failuresOf(breaker);
   const guarded = async (...args: never[]): Promise<unknown> => {
     const began = seen.began();

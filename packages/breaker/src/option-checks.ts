@@ -17,12 +17,41 @@ export function checkDuration(option: string, value: number): void {
 
 /** Throws unless `value` is a share above 0 and at most 1. */
 export function checkShare(option: string, value: number): void {
-  if (!(value > 0 && value <= 1)) throw wrongOption(option, 'a number > 0 and <= 1', value);
+  if (!(typeof value === 'number' && value > 0 && value <= 1))
+    throw wrongOption(option, 'a number > 0 and <= 1', value);
+}
+
+/** Throws unless `value` is from 0 to 1, both included. */
+export function checkRatio(option: string, value: number): void {
+  if (!(typeof value === 'number' && value >= 0 && value <= 1))
+    throw wrongOption(option, 'a number from 0 to 1', value);
+}
+
+/** Throws unless `value` is a function. */
+export function checkFunction(option: string, value: unknown): void {
+  if (typeof value !== 'function') throw wrongOption(option, 'a function', value);
 }
 
 /** Throws unless `value` is a function or absent. */
 export function checkOptionalFunction(option: string, value: unknown): void {
-  if (value !== undefined && typeof value !== 'function') throw wrongOption(option, 'a function', value);
+  if (value !== undefined) checkFunction(option, value);
+}
+
+/** Throws unless `value` is a string or absent. */
+export function checkOptionalString(option: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'string') throw wrongOption(option, 'a string', value);
+}
+
+/** Throws unless `value` is an object (of the form that `shape` says) or absent. */
+export function checkOptionalObject(option: string, shape: string, value: unknown): void {
+  if (value !== undefined && (typeof value !== 'object' || value === null)) throw wrongOption(option, shape, value);
+}
+
+/** Throws unless `value` is an object with these methods. */
+export function checkMethods(option: string, value: unknown, methods: readonly string[]): void {
+  const object = Object(value) as Record<string, unknown>;
+  if (methods.every((method) => typeof object[method] === 'function')) return;
+  throw wrongOption(option, `an object with ${methods.map((method) => `${method}()`).join(' and ')}`, value);
 }
 
 /** A TypeError for the wrong kind of thing, a RangeError for a wrong number. */

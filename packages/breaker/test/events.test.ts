@@ -27,7 +27,7 @@ describe('events', () => {
       'closed > open: failure-threshold',
       { state: 'open', retryAfterMs: 600 },
       'open > half-open: recovery-timeout',
-      'half-open > closed: trial-passed',
+      'half-open > closed: probe-passed',
       'closed > forced-open: forced',
       'forced-open > closed: reset',
     ]);

@@ -91,7 +91,10 @@ describe('guardedTool', () => {
 
   it('passes arguments and context through, with and without input', async () => {
     const breaker = new CircuitBreaker();
-    const ctx = {};
+    const ctx = { signal: new AbortController().signal };
+    expect(
+      await guardedTool(breaker, async (_args: object, given: { signal: AbortSignal }) => given.signal)({}, ctx),
+    ).toBe(ctx.signal);
     expect(await guardedTool(breaker, async (args: object, given: object) => [args, given])({ a: 1 }, ctx)).toEqual([
       { a: 1 },
       ctx,

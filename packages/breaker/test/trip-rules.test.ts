@@ -68,7 +68,7 @@ describe('a failure rate', () => {
     failing.report('xx');
     await failing.clock.advance(1_000);
     failing.report('.xx');
-    expect(failing.reasons.at(-1)).toBe('open: trial-failed');
+    expect(failing.reasons.at(-1)).toBe('open: probe-failed');
   });
 });
 

@@ -1,55 +1,55 @@
 import type { BreakerPermit } from './permit.ts';
 
-/** What a trial has come to. */
-export type TrialVerdict = 'undecided' | 'passed' | 'failed';
+/** What the probes have come to. */
+export type ProbeVerdict = 'undecided' | 'passed' | 'failed';
 
-/** How many outcomes a trial needs, and how many failed or slow ones end it at once. */
-export interface TrialRule {
+/** How many outcomes decide, and how many failed or slow ones do so at once. */
+export interface ProbeRule {
   calls: number;
   failuresToFail: number;
   slowToFail: number;
 }
 
 /** One half-open period: the probes that are out, and the outcomes of those that came back. */
-export class HalfOpenTrial {
-  readonly #rule: TrialRule;
-  #probes: BreakerPermit[] = [];
+export class HalfOpenProbes {
+  readonly #rule: ProbeRule;
+  #out: BreakerPermit[] = [];
   #outcomes = 0;
   #failures = 0;
   #slow = 0;
 
-  constructor(rule: TrialRule) {
+  constructor(rule: ProbeRule) {
     this.#rule = rule;
   }
 
   /** How many more probes may go out. */
   get free(): number {
-    return this.#rule.calls - this.#outcomes - this.#probes.length;
+    return this.#rule.calls - this.#outcomes - this.#out.length;
   }
 
   /** When the first of the probes that are out loses its permit. */
   get firstLeaseUntil(): number {
-    return Math.min(...this.#probes.map((probe) => probe.leaseUntil));
+    return Math.min(...this.#out.map((probe) => probe.leaseUntil));
   }
 
   send(probe: BreakerPermit): void {
-    this.#probes.push(probe);
+    this.#out.push(probe);
   }
 
   /** The probe is back, whatever it says. */
   takeBack(probe: BreakerPermit): void {
-    this.#probes = this.#probes.filter((other) => other !== probe);
+    this.#out = this.#out.filter((other) => other !== probe);
   }
 
   /** Takes the permits away from probes whose lease has ended, and says how many. */
   takeBackExpired(now: number): number {
-    const out = this.#probes.length;
-    for (const probe of this.#probes) probe.lost = probe.leaseUntil <= now;
-    this.#probes = this.#probes.filter((probe) => !probe.lost);
-    return out - this.#probes.length;
+    const before = this.#out.length;
+    for (const probe of this.#out) probe.lost = probe.leaseUntil <= now;
+    this.#out = this.#out.filter((probe) => !probe.lost);
+    return before - this.#out.length;
   }
 
-  record(failed: boolean, slow: boolean): TrialVerdict {
+  record(failed: boolean, slow: boolean): ProbeVerdict {
     this.#outcomes += 1;
     if (failed) this.#failures += 1;
     if (slow) this.#slow += 1;
