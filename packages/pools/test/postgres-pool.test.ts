@@ -216,7 +216,8 @@ describe('connections', () => {
       )
       .toBeGreaterThanOrEqual(3);
     expect(Math.min(...sizes)).toBe(3);
-    expect((await backends()).filter(({ pid }) => before.has(pid))).toEqual([]);
+    // The server needs a moment to say goodbye.
+    await expect.poll(async () => (await backends()).filter(({ pid }) => before.has(pid))).toEqual([]);
   });
 
   it('killed while idle are replaced in the background, and nobody notices', async () => {
