@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
-import { checkAtLeast, checkCount, checkRatio } from './option-checks.ts';
+import { checkAtLeast, checkClock, checkCount, checkRatio } from './option-checks.ts';
 
 export interface BackpressureQueueOptions {
   /** How many items may wait to be taken. A whole number from 1, default 1,000. */
@@ -41,6 +41,7 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
     const { maxSize = 1_000, healthyBelow = 0.8, clock = systemClock } = options;
     checkCount('maxSize', maxSize, 1);
     checkRatio('healthyBelow', healthyBelow);
+    checkClock(clock);
     this.#maxSize = maxSize;
     this.#healthyBelow = healthyBelow;
     this.#clock = clock;

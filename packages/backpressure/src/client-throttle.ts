@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { runLeavable } from './leavable-run.ts';
-import { checkAtLeast, checkPositive } from './option-checks.ts';
+import { checkAtLeast, checkClock, checkFunction, checkPositive, checkString } from './option-checks.ts';
 import { RollingCounts } from './rolling-counts.ts';
 import { type RunContext, UnabortableContext } from './run-context.ts';
 
@@ -44,14 +44,19 @@ export class ClientThrottle {
   #rejected = 0;
 
   constructor(options: ClientThrottleOptions = {}) {
-    const { k = 2, windowMs = 120_000, isOverload = saysOverloaded, name = 'throttle', clock = systemClock } = options;
+    const { k = 2, windowMs = 120_000, isOverload = saysOverloaded, name = 'throttle' } = options;
+    const { clock = systemClock, random = Math.random } = options;
     checkAtLeast('k', k, 1);
     checkPositive('windowMs', windowMs);
+    checkFunction('isOverload', isOverload);
+    checkString('name', name);
+    checkClock(clock);
+    checkFunction('random', random);
     this.#k = k;
     this.#isOverload = isOverload;
     this.#name = name;
     this.#clock = clock;
-    this.#random = options.random ?? Math.random;
+    this.#random = random;
     this.#counts = new RollingCounts(windowMs, clock.now());
   }
 

@@ -3,7 +3,15 @@ import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { type Ending, runLeavable } from './leavable-run.ts';
 import type { AcquireOptions, ConcurrencyLimiterOptions, LimiterStats, RunOptions } from './limiter-options.ts';
-import { checkAtLeast, checkCount, checkOneOf, refuse } from './option-checks.ts';
+import {
+  checkAtLeast,
+  checkClock,
+  checkCount,
+  checkFunction,
+  checkOneOf,
+  checkString,
+  refuse,
+} from './option-checks.ts';
 import { type GiveBack, OneShotPermit, type Outcome, type Permit } from './permit.ts';
 import { type RunContext, UnabortableContext } from './run-context.ts';
 import { priorities, Waiter, WaitingRoom } from './waiting-room.ts';
@@ -41,24 +49,29 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   readonly #rejected: LimiterStats['rejected'] = { queue_full: 0, queue_timeout: 0, deadline: 0, shed: 0, draining: 0 };
 
   constructor(options: ConcurrencyLimiterOptions) {
-    const { limit, maxQueue = 1_000, queueTimeoutMs = 30_000, classify, name = 'limiter' } = options;
-    if (typeof limit === 'object' && limit !== null) this.#adaptive = limit;
+    const { limit, maxQueue = 1_000, queueTimeoutMs = 30_000, classify = classifyByCode, name = 'limiter' } = options;
+    const { clock = systemClock, random = Math.random } = options;
+    if (typeof limit === 'object' && limit !== null) this.#adaptive = checkedAdaptive(limit);
     else checkCount('limit', limit, 1, true);
     const { order = this.#adaptive === undefined ? 'fifo' : 'adaptive' } = options;
     checkCount('maxQueue', maxQueue, 0, true);
     checkAtLeast('queueTimeoutMs', queueTimeoutMs, 0);
     checkOneOf('order', order, ['fifo', 'lifo', 'adaptive']);
-    if (classify !== undefined && this.#adaptive === undefined) {
+    checkFunction('classify', classify);
+    if (options.classify !== undefined && this.#adaptive === undefined) {
       refuse('classify', 'left out where the limit is a number, which nothing adapts', classify);
     }
+    checkString('name', name);
+    checkClock(clock);
+    checkFunction('random', random);
     this.#limit = typeof limit === 'number' ? limit : limit.limit;
     this.#maxQueue = maxQueue;
     this.#queueTimeoutMs = queueTimeoutMs;
     this.#order = order;
-    this.#classify = classify ?? classifyByCode;
+    this.#classify = classify;
     this.#name = name;
-    this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? Math.random;
+    this.#clock = clock;
+    this.#random = random;
     this.#lastMoveAt = this.#clock.now();
   }
 
@@ -353,6 +366,13 @@ const meanOver = 10;
 const unknownWaitMs = 1_000;
 const minRetryMs = 100;
 const maxRetryMs = 60_000;
+
+function checkedAdaptive(limit: AdaptiveLimit): AdaptiveLimit {
+  if (typeof limit.limit !== 'number' || typeof limit.record !== 'function') {
+    refuse('limit', 'an integer >= 1 or an adaptive limit', limit);
+  }
+  return limit;
+}
 
 /** Node's timers fire at once when asked for more. */
 function timerMs(ms: number): number {

@@ -1,7 +1,7 @@
 import { type EventLoopUtilization, type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
 import { type Clock, systemClock } from './clock.ts';
-import { checkPositive, refuse } from './option-checks.ts';
+import { checkClock, checkFunction, checkPositive, refuse } from './option-checks.ts';
 import { type Priority, priorities } from './waiting-room.ts';
 
 export interface LoadShedderOptions {
@@ -56,10 +56,14 @@ export class LoadShedder implements AsyncDisposable {
 
   constructor(options: LoadShedderOptions = {}) {
     const { eventLoopDelayMs = 100, eventLoopUtilization, heapRatio, rssBytes, pressure, sampleMs = 250 } = options;
+    const { clock = systemClock, random = Math.random } = options;
     checkPositive('sampleMs', sampleMs);
+    checkClock(clock);
+    checkFunction('random', random);
+    if (pressure !== undefined) checkFunction('pressure', pressure);
     this.#sampleMs = sampleMs;
-    this.#clock = options.clock ?? systemClock;
-    this.#random = options.random ?? Math.random;
+    this.#clock = clock;
+    this.#random = random;
 
     const measures: (() => number)[] = [];
     const watch = (option: string, threshold: number | undefined, measure: () => number): boolean => {

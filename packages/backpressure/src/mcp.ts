@@ -1,5 +1,6 @@
+import { checkAtLeast, checkFunction, checkMethods, checkOneOf, checkPositive, checkString } from './option-checks.ts';
 import { contextOf, identify, signalOf, type ToolContext, withSignal } from './tool-context.ts';
-import type { Priority } from './waiting-room.ts';
+import { type Priority, priorities } from './waiting-room.ts';
 
 export { identify, type ToolContext } from './tool-context.ts';
 
@@ -35,6 +36,12 @@ export function limitedTool<H extends ToolHandler>(
   options: LimitedToolOptions = {},
 ): H {
   const { name, key, priority, timeoutMs } = options;
+  checkMethods('limiter', limiter, ['run']);
+  checkFunction('handler', handler);
+  if (name !== undefined) checkString('name', name);
+  if (key !== undefined) checkFunction('key', key);
+  if (priority !== undefined && typeof priority !== 'function') checkOneOf('priority', priority, priorities);
+  if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
   const limited = async (...callArguments: unknown[]): Promise<unknown> => {
     const context = contextOf(callArguments);
     const signal = signalOf(context);
@@ -94,6 +101,11 @@ export function rateLimitedTool<H extends ToolHandler>(
   options: RateLimitedToolOptions = {},
 ): H {
   const { name, key = identify, cost } = options;
+  checkMethods('rateLimiter', rateLimiter, ['consume']);
+  checkFunction('handler', handler);
+  if (name !== undefined) checkString('name', name);
+  checkFunction('key', key);
+  if (cost !== undefined) checkPositive('cost', cost);
   const consumeOptions = cost === undefined ? {} : { cost };
   const limited = async (...callArguments: unknown[]): Promise<unknown> => {
     const caller = key(contextOf(callArguments));

@@ -30,6 +30,16 @@ export function checkFunction(option: string, value: unknown): void {
   if (typeof value !== 'function') refuse(option, 'a function', value);
 }
 
+/** Throws unless `value` is a string. */
+export function checkString(option: string, value: unknown): void {
+  if (typeof value !== 'string') refuse(option, 'a string', value);
+}
+
+/** Throws unless `value` is a clock. */
+export function checkClock(value: unknown): void {
+  checkMethods('clock', value, ['now', 'setTimeout', 'clearTimeout']);
+}
+
 /** Throws unless `value` is an object with these methods. */
 export function checkMethods(option: string, value: unknown, methods: readonly string[]): void {
   const object = Object(value) as Record<string, unknown>;

@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from './clock.ts';
-import { checkCount, checkPositive, refuse } from './option-checks.ts';
+import { checkClock, checkCount, checkPositive, refuse } from './option-checks.ts';
 
 export interface RateLimiterOptions {
   /** How much may be done in each interval. A finite number above 0. */
@@ -56,6 +56,7 @@ export class RateLimiter {
     checkPositive('intervalMs', intervalMs);
     checkPositive('burst', burst);
     checkCount('maxKeys', maxKeys, 1);
+    checkClock(clock);
     this.#msPerUnit = intervalMs / limit;
     this.#burst = burst;
     this.#burstMs = burst * this.#msPerUnit;
@@ -70,8 +71,9 @@ export class RateLimiter {
 
   /** Counts a call of `key`, if it is allowed. Throws if it costs more than the burst: it never would be. */
   tryConsume(key: string, options?: ConsumeOptions): RateLimitResult {
-    const cost = options?.cost ?? 1;
-    if (!(cost > 0 && cost <= this.#burst)) refuse('cost', `a number > 0 and <= burst (${this.#burst})`, cost);
+    const cost = options?.cost === undefined ? 1 : options.cost;
+    if (!(typeof cost === 'number' && cost > 0 && cost <= this.#burst))
+      refuse('cost', `a number > 0 and <= burst (${this.#burst})`, cost);
     const now = this.#clock.now();
     const known = this.#arrivals.get(key);
     const current = known === undefined || known < now ? now : known;

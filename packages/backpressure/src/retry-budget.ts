@@ -1,5 +1,5 @@
 import { type Clock, systemClock } from './clock.ts';
-import { checkAtLeast, checkPositive, checkRatio } from './option-checks.ts';
+import { checkAtLeast, checkClock, checkPositive, checkRatio } from './option-checks.ts';
 import { RollingCounts } from './rolling-counts.ts';
 
 export interface RetryBudgetOptions {
@@ -37,6 +37,7 @@ export class RetryBudget {
     checkRatio('ratio', ratio);
     checkAtLeast('minRetriesPerSecond', minRetriesPerSecond, 0);
     checkPositive('windowMs', windowMs);
+    checkClock(clock);
     this.#ratio = ratio;
     this.#reserve = (minRetriesPerSecond * windowMs) / 1_000;
     this.#clock = clock;
