@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { isArrayLike, isError } from './batch-results.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { BatcherClosedError, BatchResultError, BatchTimeoutError, QueueFullError } from './errors.ts';
-import { checkCount, checkDuration, wrongOption } from './option-checks.ts';
+import { checkClock, checkCount, checkDuration, checkOptionalString, wrongOption } from './option-checks.ts';
 
 /** Writes items: a result or an Error for each, in their order, or nothing if there is nothing to tell. A rejection fails all of them. */
 export type BatchWriteFn<Item, Result> = (
@@ -93,6 +93,9 @@ export class Batcher<T, Result = void> {
     checkCount('maxQueued', maxQueued, 1);
     checkCount('maxConcurrentBatches', maxConcurrentBatches, 1);
     checkDuration('windowMs', windowMs);
+    checkOptionalString('name', options.name);
+    checkClock(clock);
+    if (bytesOf !== undefined && typeof bytesOf !== 'function') throw wrongOption('bytesOf', 'a function', bytesOf);
     if (batchTimeoutMs !== undefined) checkDuration('batchTimeoutMs', batchTimeoutMs);
     if ((bytesOf === undefined) !== (options.maxBatchBytes === undefined)) {
       throw wrongOption('bytesOf', 'given together with maxBatchBytes', bytesOf);

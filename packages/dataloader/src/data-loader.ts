@@ -5,7 +5,14 @@ import { type Clock, systemClock } from './clock.ts';
 import type { Entry } from './entry.ts';
 import { KeyedLoads, type LoadOptions } from './keyed-loads.ts';
 import { type Loader, LoaderView, loadEach } from './loader-view.ts';
-import { checkCount, checkDuration, wrongOption } from './option-checks.ts';
+import {
+  checkClock,
+  checkCount,
+  checkDuration,
+  checkOptionalBoolean,
+  checkOptionalString,
+  wrongOption,
+} from './option-checks.ts';
 import { checkSchedule, type Schedule, type ScheduleFn } from './schedule.ts';
 
 /**
@@ -93,6 +100,12 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
     const { cacheKeyFn, partition, clock = systemClock } = this.#options;
     checkFunction('cacheKeyFn', cacheKeyFn);
     checkFunction('partition', partition);
+    checkClock(clock);
+    // null is what graphql/dataloader says for a loader without a name.
+    if (this.#options.name !== null) checkOptionalString('name', this.#options.name);
+    for (const option of ['batch', 'cache', 'orderedHits', 'dedupe'] as const) {
+      checkOptionalBoolean(option, this.#options[option]);
+    }
     const cacheMap = validCacheMap(this.#options, clock);
     const { orderedHits = true, dedupe = false } = this.#options;
     this.name = this.#options.name || null;
@@ -102,7 +115,7 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
       name: this.name,
       missing: validMissing(this.#options.missing),
       cacheKeyFn: this.#cacheKeyFn ?? ((key) => key),
-      cacheErrors: this.#options.cacheErrors ?? true,
+      cacheErrors: validCacheErrors(this.#options),
       maxBatchSize: validMaxBatchSize(this.#options),
       schedule: validSchedule(this.#options, this),
       clock,
@@ -197,6 +210,13 @@ function validLimits({
   checkCount('maxConcurrentBatches', maxConcurrentBatches, 1);
   if (batchTimeoutMs !== undefined) checkDuration('batchTimeoutMs', batchTimeoutMs);
   return { maxConcurrentBatches, batchTimeoutMs };
+}
+
+function validCacheErrors<K>({
+  cacheErrors = true,
+}: Pick<DataLoaderOptions<K, never>, 'cacheErrors'>): boolean | ((error: Error, key: K) => boolean) {
+  if (typeof cacheErrors === 'boolean' || typeof cacheErrors === 'function') return cacheErrors;
+  throw wrongOption('cacheErrors', 'true, false or a function', cacheErrors);
 }
 
 function validMissing(missing: Missing = 'undefined'): Missing {

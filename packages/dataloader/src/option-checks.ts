@@ -9,6 +9,23 @@ export function checkDuration(option: string, value: number): void {
   if (!(Number.isFinite(value) && value > 0)) throw wrongOption(option, 'a finite number of milliseconds > 0', value);
 }
 
+/** Throws unless `value` is a boolean or absent. */
+export function checkOptionalBoolean(option: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'boolean') throw wrongOption(option, 'true or false', value);
+}
+
+/** Throws unless `value` is a string or absent. */
+export function checkOptionalString(option: string, value: unknown): void {
+  if (value !== undefined && typeof value !== 'string') throw wrongOption(option, 'a string', value);
+}
+
+/** Throws unless `value` is a clock. */
+export function checkClock(value: unknown): void {
+  const { now, setTimeout, clearTimeout } = Object(value) as Record<string, unknown>;
+  if ([now, setTimeout, clearTimeout].every((method) => typeof method === 'function')) return;
+  throw wrongOption('clock', 'an object with now(), setTimeout() and clearTimeout()', value);
+}
+
 /** A TypeError for the wrong kind of thing, a RangeError for a wrong number. */
 export function wrongOption(option: string, expected: string, got: unknown): Error {
   const shown = typeof got === 'string' ? `'${got}'` : String(got);
