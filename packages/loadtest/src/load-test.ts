@@ -2,7 +2,15 @@ import { Pool } from 'undici';
 import { type Clock, systemClock } from './clock.ts';
 import { LoadRun } from './load-run.ts';
 import { McpSession, type McpTarget } from './mcp-session.ts';
-import { checkArguments, checkHeaders, checkNumber, checkTarget, checkTool } from './option-checks.ts';
+import {
+  checkArguments,
+  checkFunction,
+  checkHeaders,
+  checkMethods,
+  checkNumber,
+  checkTarget,
+  checkTool,
+} from './option-checks.ts';
 import type { LoadTestProgress, LoadTestResult } from './recorder.ts';
 
 /** Arguments of a tool: the same for each call, one after the other of a list, or made for the call's number (from 0). */
@@ -57,7 +65,7 @@ export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestRes
   const url = checkTarget(options.target);
   checkTool(tool);
   checkArguments(args);
-  checkHeaders(headers);
+  const lowerCase = checkHeaders(headers);
   checkNumber('concurrency', concurrency, { min: 1, integer: true });
   checkNumber('durationMs', durationMs, { above: 0 });
   if (rate !== undefined) checkNumber('rate', rate, { above: 0 });
@@ -65,6 +73,9 @@ export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestRes
   checkNumber('timeoutMs', timeoutMs, { above: 0 });
   checkNumber('sessions', sessions, { min: 1, integer: true });
   checkNumber('progressMs', progressMs, { above: 0 });
+  if (signal !== undefined) checkMethods('signal', signal, ['addEventListener', 'throwIfAborted']);
+  if (onProgress !== undefined) checkFunction('onProgress', onProgress);
+  checkMethods('clock', clock, ['now', 'setTimeout', 'clearTimeout']);
   signal?.throwIfAborted();
 
   const client = new Pool(url.origin, {
@@ -74,7 +85,6 @@ export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestRes
     bodyTimeout: 0,
     connect: { timeout: timeoutMs },
   });
-  const lowerCase = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
   const target: McpTarget = { client, url, headers: lowerCase, timeoutMs, clock };
   const opened: McpSession[] = [];
   try {

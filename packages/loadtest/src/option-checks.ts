@@ -22,13 +22,27 @@ export function checkArguments(args: unknown): void {
     );
 }
 
-export function checkHeaders(headers: Readonly<Record<string, string>>): void {
+/** The headers by lower-case name. */
+export function checkHeaders(headers: Readonly<Record<string, string>>): Record<string, string> {
   try {
-    new Headers(headers);
+    return Object.fromEntries(new Headers(headers));
   } catch (cause) {
     // Without the value: it may be a token.
     throw new TypeError('@x/loadtest: headers must be names and values that HTTP allows', { cause });
   }
+}
+
+export function checkFunction(option: string, value: unknown): void {
+  if (typeof value !== 'function')
+    throw new TypeError(`@x/loadtest: ${option} must be a function, got ${JSON.stringify(value)}`);
+}
+
+export function checkMethods(option: string, value: unknown, methods: readonly string[]): void {
+  const object = Object(value) as Record<string, unknown>;
+  if (methods.some((method) => typeof object[method] !== 'function'))
+    throw new TypeError(
+      `@x/loadtest: ${option} must be an object with ${methods.map((method) => `${method}()`).join(', ')}, got ${JSON.stringify(value)}`,
+    );
 }
 
 export function checkNumber(
@@ -43,5 +57,6 @@ export function checkNumber(
     (above === undefined || value > above);
   if (fits) return;
   const rule = `${integer ? 'an integer' : 'a number'} ${min === undefined ? `> ${above}` : `>= ${min}`}`;
-  throw new RangeError(`@x/loadtest: ${option} must be ${rule}, got ${value}`);
+  const message = `@x/loadtest: ${option} must be ${rule}, got ${typeof value === 'string' ? JSON.stringify(value) : value}`;
+  throw typeof value === 'number' ? new RangeError(message) : new TypeError(message);
 }
