@@ -3,6 +3,9 @@ import { Redis } from 'ioredis';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 
+// A server is slow to start on a busy machine.
+vi.setConfig({ testTimeout: 60_000 });
+
 let postgres: PostgresService;
 let redis: LocalService;
 beforeAll(async () => {

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { descendants, type Process, stillRunning, until } from './processes.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -78,6 +78,9 @@ async function started(kind: string, scenario: string, place?: Place): Promise<P
 async function expectNothingLeft({ folder, family }: Pick<Parent, 'folder' | 'family'>): Promise<void> {
   await until(async () => stillRunning(family).length === 0 && (await readdir(folder)).length === 0);
 }
+
+// Each starts a program or two, which on a busy machine takes many seconds.
+vi.setConfig({ testTimeout: 60_000 });
 
 describe.runIf(process.platform === 'linux').concurrent.each(['postgres', 'redis'])(
   'of %s no process and no folder is left',

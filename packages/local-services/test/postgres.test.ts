@@ -4,8 +4,11 @@ import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type PostgresService, startPostgres } from '@x/local-services';
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { descendants, until } from './processes.ts';
+
+// A server is slow to start on a busy machine.
+vi.setConfig({ testTimeout: 60_000 });
 
 let service: PostgresService;
 beforeAll(async () => {

@@ -5,6 +5,9 @@ import { join } from 'node:path';
 import { startPostgres, startRedis } from '@x/local-services';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
+// A server is slow to start on a busy machine.
+vi.setConfig({ testTimeout: 60_000 });
+
 const ports = vi.hoisted(() => ({ next: [] as number[] }));
 vi.mock('../src/free-port.ts', async (original) => {
   const { freePort } = await original<{ freePort: () => Promise<number> }>();
