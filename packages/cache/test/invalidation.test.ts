@@ -1,6 +1,7 @@
 import { Cache, type GetOrSetOptions } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
 import { startRedis } from '@x/local-services';
+import { ManualClock } from '@x/testkit';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -81,11 +82,14 @@ describe.each(invalidations)('%s during a load', (name, invalidate) => {
 
   test('wins over a refresh of a stale entry, in both tiers', async () => {
     await client.flushall();
-    const make = () =>
-      new Cache({ ttlMs: 1, staleIfErrorMs: 60_000, remote: new RedisTier({ client, prefix: 'inv:' }) });
+    const clock = new ManualClock({ wallNow: Date.now() });
+    const make = () => {
+      const remote = new RedisTier({ client, prefix: 'inv:', clock });
+      return new Cache({ ttlMs: 1, staleIfErrorMs: 60_000, clock, remote });
+    };
     const [one, other] = [make(), make()];
     await one.set('user:1', 'first', { tags: ['users'] });
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await clock.advance(1);
     const load = await loading(one, 'old', { tags: ['users'], ttlMs: 60_000 });
     await invalidate(other);
     load.finish();

@@ -141,7 +141,10 @@ export class RedisTier implements RemoteTier {
   delete(keys: readonly string[]): Promise<number> {
     const missed = keys.map((name): MissedWrite => ({ kind: 'key', name }));
     const names = keys.map((key) => this.#prefix + key);
-    return this.#turns.after(keys, () => this.#write(missed, () => this.#unlink(names), 0));
+    const unlink = () => this.#write(missed, () => this.#unlink(names), 0);
+    // Too many for one turn on a cluster: what is set later must come later.
+    const several = this.#isCluster && keys.length > this.#scanCount;
+    return several ? this.#turns.during(keys, unlink) : this.#turns.after(keys, unlink);
   }
 
   async expire(keys: readonly string[]): Promise<void> {
@@ -289,18 +292,24 @@ export class RedisTier implements RemoteTier {
   }
 
   async #unlink(names: readonly string[]): Promise<number> {
-    const together = this.#isCluster ? 1 : this.#scanCount;
+    if (!this.#isCluster) {
+      const commands: Promise<unknown>[] = [];
+      for (let from = 0; from < names.length; from += this.#scanCount) {
+        commands.push(this.#call('UNLINK', ...names.slice(from, from + this.#scanCount)));
+      }
+      return sum(await Promise.all(commands));
+    }
     let deleted = 0;
     for (let from = 0; from < names.length; from += this.#scanCount) {
       const part = names.slice(from, from + this.#scanCount);
-      const commands: Promise<unknown>[] = [];
-      for (let at = 0; at < part.length; at += together) {
-        commands.push(this.#call('UNLINK', ...part.slice(at, at + together)));
-      }
-      for (const answer of await Promise.all(commands)) deleted += Number(answer);
+      deleted += sum(await Promise.all(part.map((name) => this.#call('UNLINK', name))));
     }
     return deleted;
   }
+}
+
+function sum(answers: readonly unknown[]): number {
+  return answers.reduce<number>((total, answer) => total + Number(answer), 0);
 }
 
 /** What PX takes; undefined for ever. */

@@ -61,6 +61,7 @@ describe.each<[string, () => RedisClient]>([
   ['a cluster whose values are slow to reach', () => new TwoNodes(false)],
 ])('on %s the order of calls is the order in Redis', (_, makeClient) => {
   const tags = ['t'];
+  const many = [...Array.from({ length: 1_200 }, (_, n) => `k${n}`), 'k'];
   const cacheOver = (client: RedisClient) =>
     new Cache({ remote: new RedisTier({ client, commandTimeoutMs: 30_000 }), ttlMs: 60_000 });
   /** What another process finds. */
@@ -82,6 +83,7 @@ describe.each<[string, () => RedisClient]>([
     ],
     ['set, set with tags', (cache) => [cache.set('k', 'old'), cache.set('k', 'new', { tags })], 'new'],
     ['delete, set', (cache) => [cache.delete('k'), cache.set('k', 'new', { tags })], 'new'],
+    ['delete of very many, set', (cache) => [cache.delete(many), cache.set('k', 'new')], 'new'],
     ['expire, set', (cache) => [cache.expire('k'), cache.set('k', 'new', { tags })], 'new'],
     [
       'set, delete, set',
