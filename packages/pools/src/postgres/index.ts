@@ -1,6 +1,7 @@
 export type { Clock } from '../clock.ts';
 export { PoolError, type PoolErrorCode, type PoolErrorDetails } from '../errors.ts';
 export type { InsertManyOptions, InsertRow, TableName } from './insert-many.ts';
+export type { Leak } from './leak-watch.ts';
 export type { LentClient } from './lent-client.ts';
 export type { PostgresPoolOptions } from './pool-options.ts';
 export type { PooledConnection } from './pooled-connection.ts';

@@ -1,5 +1,6 @@
 import { PoolError } from '../errors.ts';
 import { ConnectionStock } from './connection-stock.ts';
+import { LeakWatch } from './leak-watch.ts';
 import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
 import { WaitingLine } from './waiting-line.ts';
@@ -8,12 +9,14 @@ import { WaitingLine } from './waiting-line.ts';
 export class Lending {
   readonly stock: ConnectionStock;
   readonly line: WaitingLine;
+  readonly leaks: LeakWatch;
   readonly #settings: PoolSettings;
   #acquired = 0;
 
   constructor(settings: PoolSettings) {
     this.#settings = settings;
     this.line = new WaitingLine(settings.clock);
+    this.leaks = new LeakWatch(settings.leakDetectionMs, settings.clock);
     this.stock = new ConnectionStock(settings, {
       waiting: () => this.line.length,
       offer: (connection) => this.#hand(connection),
@@ -37,6 +40,8 @@ export class Lending {
     idle.pop();
     connection.takenAt = now;
     this.#acquired++;
+    const place = this.leaks.place();
+    if (place !== undefined) this.leaks.taken(connection, place);
     return connection;
   }
 
@@ -48,6 +53,7 @@ export class Lending {
     if (line.length >= maxWaiting + stock.idle.length + maxSize - stock.size) {
       throw this.#exhausted('ERR_OVERLOADED', `${line.length} callers wait already`);
     }
+    const place = this.leaks.place();
     const own = timeoutMs !== undefined && timeoutMs < acquireTimeoutMs;
     const ms = own ? timeoutMs : acquireTimeoutMs;
     const turn = line.join(signal, ms, () =>
@@ -58,12 +64,14 @@ export class Lending {
     this.#serve();
     const connection = await turn;
     this.#acquired++;
+    if (place !== undefined) this.leaks.taken(connection, place);
     return connection;
   }
 
   /** Takes a connection back; `reset`: with its session as new. */
   release(connection: PgConnection, reset: boolean): void {
     connection.uses++;
+    if (this.leaks.on) this.leaks.returned(connection);
     if (connection.quiet && !reset && !connection.inTransaction) this.#giveBack(connection);
     else void this.#clean(connection, reset).then(() => this.#giveBack(connection));
   }
@@ -73,6 +81,7 @@ export class Lending {
     const closing = this.stock.close(timeoutMs, this.closedError());
     this.line.refuseAll(this.closedError());
     await closing;
+    this.leaks.stop();
   }
 
   closedError(): PoolError {
@@ -136,7 +145,7 @@ export class Lending {
   #exhausted(code: 'ERR_POOL_EXHAUSTED' | 'ERR_OVERLOADED', why: string): PoolError {
     return new PoolError(code, `PostgresPool ${this.#settings.name}: ${why}; ${this.stock.describeUse()}`, {
       retryAfterMs: 1_000,
-      cause: this.stock.down,
+      cause: this.stock.down ?? this.leaks.longest(),
     });
   }
 }

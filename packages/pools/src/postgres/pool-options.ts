@@ -41,6 +41,11 @@ export interface PostgresPoolOptions {
    * Default `connection`.
    */
   reset?: 'connection' | 'always' | 'never' | undefined;
+  /**
+   * A connection that is out for longer is told of by `on('leak', …)`, with the place where it was taken, which is also the
+   * `cause` of an exhausted pool. Each loan then costs a stack. Milliseconds, default Infinity: off; 60,000 is a good start.
+   */
+  leakDetectionMs?: number | undefined;
   /** Time. Default: the process's own. */
   clock?: Clock | undefined;
   /** For jitter, 0 to 1. Default `Math.random`. */
@@ -60,6 +65,7 @@ export interface PoolSettings {
   readonly maxWaiting: number;
   readonly commandTimeoutMs: number;
   readonly reset: 'connection' | 'always' | 'never';
+  readonly leakDetectionMs: number;
   readonly clock: Clock;
   readonly random: () => number;
   readonly connection: ConnectionSettings;
@@ -94,6 +100,7 @@ export function poolSettings(options: PostgresPoolOptions): PoolSettings {
     maxWaiting: number('maxWaiting', 10_000, { min: 0, integer: true, infinity: true }),
     commandTimeoutMs: number('commandTimeoutMs', 30_000, { min: 1, infinity: true }),
     reset,
+    leakDetectionMs: number('leakDetectionMs', Number.POSITIVE_INFINITY, { min: 1, infinity: true }),
     clock,
     random: options.random ?? Math.random,
     connection: {

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import { numberOption } from '../check-options.ts';
 import { endsConnection } from './connect-error.ts';
 import type { InsertManyOptions, InsertRow, TableName } from './insert-many.ts';
+import type { Leak } from './leak-watch.ts';
 import { Lending } from './lending.ts';
 import { LentClient } from './lent-client.ts';
 import { type PoolSettings, type PostgresPoolOptions, poolSettings } from './pool-options.ts';
@@ -162,6 +163,12 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     return this.transaction((tx) => tx.insertMany(table, columns, rows, options) as Promise<Row[] | number>, {
       signal: options.signal,
     });
+  }
+
+  /** Tells of connections that are out for longer than `leakDetectionMs`. Gives what takes the listener back. */
+  on(event: 'leak', listener: (leak: Leak) => void): () => void {
+    if (event !== 'leak') throw new TypeError(`@x/pools: PostgresPool.on: event must be 'leak', got ${String(event)}`);
+    return this.#lending.leaks.listen(listener);
   }
 
   stats(): PostgresPoolStats {
