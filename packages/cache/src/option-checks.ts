@@ -48,7 +48,7 @@ export function text(option: string, value: unknown): string {
   throw optionError(option, 'a string that is not empty', value);
 }
 
-export function listOfText(option: string, value: unknown): readonly string[] {
+function listOfText(option: string, value: unknown): readonly string[] {
   if (!Array.isArray(value)) throw optionError(option, 'an array of strings', value);
   for (const item of value) if (typeof item !== 'string') throw optionError(option, 'an array of strings', [item]);
   return value;

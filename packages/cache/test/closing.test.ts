@@ -1,4 +1,4 @@
-import { Cache } from '@x/cache';
+import { Cache, type RemoteEntry, type RemoteTier } from '@x/cache';
 import { ManualClock } from '@x/testkit';
 import { expect, test } from 'vitest';
 
@@ -80,6 +80,31 @@ test.each<[string, number | undefined, number]>([
     expect(clock.pendingTimers).toBe(0);
   },
 );
+
+test('what a load finds stale while the cache closes is served, but not refreshed any more', async () => {
+  const clock = new ManualClock();
+  let answer: (entry: RemoteEntry) => void = () => {};
+  const remote = new Proxy({ leaseMs: 5_000 } as RemoteTier, {
+    get: (target, method) => {
+      if (method === 'leaseMs') return target.leaseMs;
+      if (method === 'lease') return async () => ({ state: 'unavailable' });
+      if (method !== 'get') return async () => undefined;
+      return () =>
+        new Promise<RemoteEntry>((resolve) => {
+          answer = resolve;
+        });
+    },
+  });
+  const cache = new Cache({ clock, remote, staleWhileRevalidateMs: 60_000 });
+  let loads = 0;
+  const found = cache.getOrSet('k', () => ++loads);
+  const closing = cache.close();
+  answer({ value: 'stale', storedAt: clock.wallNow() - 2, freshUntil: clock.wallNow() - 1, tags: [], version: 'v' });
+  expect(await found).toBe('stale');
+  await closing;
+  expect(loads).toBe(0);
+  expect(clock.pendingTimers).toBe(0);
+});
 
 test('without end means without a timer', async () => {
   const clock = new ManualClock();
