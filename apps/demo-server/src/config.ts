@@ -73,7 +73,7 @@ export function createCommand(): Command {
       setting(
         '--fetch-origins <origins>',
         'FETCH_ORIGINS',
-        'exact origins, comma-separated, that fetch_with_limit may reach beside the upstream API',
+        'exact origins, comma-separated, that fetch_with_limit may reach beside the upstream API; a private address only where the origin names it',
         [],
         origins,
       ),

@@ -40,7 +40,14 @@ export function createHttpApp(
     mcpEndpoint(() => createMcpServer(tools)),
     answerError(config.maxBody, logger),
   );
-  app.post('/mcp', guards, withAdmission(mcp, { limiter: admission }));
+  app.post(
+    '/mcp',
+    guards,
+    withAdmission(mcp, {
+      limiter: admission,
+      onError: (error) => logger.error({ err: error }, 'a request could not be admitted or answered'),
+    }),
+  );
   app.all('/mcp', (_request, response) => {
     response.setHeader('Allow', 'POST');
     refuse(response, 405, 'This server keeps no sessions and no streams: send POST.');

@@ -1,8 +1,10 @@
+import { identify } from './identify.ts';
 import { checkAtLeast, checkFunction, checkMethods, checkOneOf, checkPositive, checkString } from './option-checks.ts';
-import { contextOf, identify, signalOf, type ToolContext, withSignal } from './tool-context.ts';
+import { contextOf, signalOf, type ToolContext, withSignal } from './tool-context.ts';
 import { type Priority, priorities } from './waiting-room.ts';
 
-export { identify, type ToolContext } from './tool-context.ts';
+export { identify } from './identify.ts';
+export type { ToolContext } from './tool-context.ts';
 
 /** A tool handler of either SDK: `(args, ctx)` or `(ctx)`. */
 export type ToolHandler = (...callArguments: never[]) => unknown;

@@ -133,7 +133,7 @@ describe('a limited tool', () => {
     const tool = limitedTool(limiter, async (_ctx: object) => ok('x'), { key: identify, priority: () => 'critical' });
     await tool({ authInfo: { token: '', scopes: [], extra: { sub: 'u1' } } });
     await limitedTool(limiter, async (_ctx: object) => ok('x'), { priority: 'sheddable' })({});
-    expect(seen).toEqual([{ key: '["","u1",[]]', priority: 'critical' }, { priority: 'sheddable' }]);
+    expect(seen).toEqual([{ key: '["user","client","","u1",[]]', priority: 'critical' }, { priority: 'sheddable' }]);
   });
 });
 
@@ -164,9 +164,11 @@ describe('a rate-limited tool', () => {
 describe('who calls', () => {
   test('is issuer, subject and scopes, in either SDK’s context', () => {
     const authInfo = { token: 't', scopes: ['b', 'a'], extra: { iss: 'https://id.example', sub: 'u1' } };
-    expect(identify({ authInfo })).toBe('["https://id.example","u1",["a","b"]]');
+    expect(identify({ authInfo })).toBe('["user","issuer","https://id.example","u1",["a","b"]]');
     expect(identify({ http: { authInfo } })).toBe(identify({ authInfo }));
-    expect(identify({ authInfo: { extra: { issuer: 'i', subject: 's' } } })).toBe('["i","s",[]]');
+    expect(identify({ authInfo: { extra: { issuer: 'i', subject: 's' } } })).toBe('["user","issuer","i","s",[]]');
+    const ofApp = (clientId: string) => identify({ authInfo: { clientId, extra: { sub: 'u1' } } });
+    expect(ofApp('one')).not.toBe(ofApp('two'));
   });
 
   test('is else a hash of the token, and nobody without one', () => {

@@ -1,11 +1,11 @@
-import { createHash } from 'node:crypto';
+import { createHmac } from 'node:crypto';
 import { stableKey } from './key.ts';
 import { authInfoOf, type ToolContext } from './tool-context.ts';
 
 /**
  * Who the user of a call is, or undefined if there is nobody: issuer, subject and sorted scopes from `authInfo.extra` (`iss` or
  * `issuer`, `sub` or `subject`) and `authInfo.scopes`, so that a new access token of the same user is the same user; without a subject,
- * a hash of the token. Never the `clientId` alone, which all users of an app share.
+ * an HMAC of the token. Never the `clientId` alone, which all users of an app share.
  */
 export function identify(context: unknown): string | undefined {
   const authInfo = authInfoOf((context ?? {}) as ToolContext);
@@ -19,8 +19,8 @@ export function identify(context: unknown): string | undefined {
     return stableKey(['user', ...realm, subject, scopesOf(authInfo.scopes, extra.scope)]);
   }
   const token = text(authInfo.token);
-  // A prefix of its own sets this digest apart from any other hash of the token.
-  return token && stableKey(['token', createHash('sha256').update(`x/identify ${token}`).digest('base64url')]);
+  // Not secret, as all processes must agree: the key sets this digest apart from any other hash of the token.
+  return token && stableKey(['token', createHmac('sha256', 'x/identify').update(token).digest('base64url')]);
 }
 
 function text(value: unknown): string | undefined {
