@@ -36,6 +36,8 @@ export class Connections {
   #connections = 0;
   #queued = 0;
   #running = 0;
+  /** Told of each exchange that is over. */
+  onLeave: (() => void) | undefined;
   #order = 0;
   #closed = false;
 
@@ -93,6 +95,7 @@ export class Connections {
       else if (connection.connected) this.#rest(connection);
     }
     this.#pump();
+    this.onLeave?.();
   }
 
   /** The only exchange of a connection that is still being made was given up: the attempt need not hold its place. */

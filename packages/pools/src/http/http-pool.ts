@@ -204,17 +204,25 @@ export class HttpPool implements AsyncDisposable {
     this.#connections.close();
     const refusal = new PoolError('ERR_POOL_CLOSED', `HttpPool ${this.name} was closed`);
     for (const call of this.#active) call.refuseWait(refusal);
-    if (this.#active.size > 0) {
-      await new Promise<void>((resolve) => {
-        const timer = this.#clock.setTimeout(resolve, timeoutMs);
-        this.#onIdle = () => {
-          this.#clock.clearTimeout(timer);
-          resolve();
-        };
-      });
-    }
+    await this.#idleWithin(timeoutMs);
     for (const call of [...this.#active]) call.abort(refusal);
     await this.#connections.destroy(refusal);
+  }
+
+  /** Resolves when nothing runs, neither a request nor what goes through the dispatcher, and at the latest in so long. */
+  #idleWithin(timeoutMs: number): Promise<void> {
+    const isIdle = () => this.#active.size === 0 && this.#connections.running === 0;
+    if (isIdle()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const timer = this.#clock.setTimeout(resolve, timeoutMs);
+      const look = () => {
+        if (!isIdle()) return;
+        this.#clock.clearTimeout(timer);
+        resolve();
+      };
+      this.#onIdle = look;
+      this.#connections.onLeave = look;
+    });
   }
 
   readonly #callOver = (call: Call): void => {
