@@ -1,6 +1,9 @@
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ChildServer } from '../../src/child-server.ts';
-import { call, connect, errorOf, startDemo, text } from '../demo.ts';
+import { readConfig } from '../../src/config.ts';
+import { createLogger } from '../../src/logger.ts';
+import { call, connect, errorOf, main, startDemo, text } from '../demo.ts';
 
 let server: ChildServer;
 
@@ -24,6 +27,32 @@ test('what one caller sends cannot open the circuit to the database for all othe
   }
   expect((await call(client, 'get_user', { user_id: 'u1' })).isError).toBeFalsy();
   await client.close();
+});
+
+test('the circuit to the database counts its own failures, and not what it says of values', async () => {
+  // The built module, since it starts worker threads that run from files.
+  const { createDependencies } = await import(
+    /* @vite-ignore */ pathToFileURL(main.replace(/main\.js$/, 'dependencies.js')).href
+  );
+  const addresses = {
+    databaseUrl: 'postgres://127.0.0.1:1/x',
+    redisUrl: 'redis://127.0.0.1:1',
+    upstreamUrl: 'http://127.0.0.1:1',
+  };
+  const { breakers, workers, metrics } = createDependencies(readConfig([]), addresses, createLogger('silent'));
+  const fail = async (code: string) => {
+    for (let round = 0; round < 10; round++) {
+      await breakers.postgres.run(() => Promise.reject(Object.assign(new Error(code), { code }))).catch(() => {});
+    }
+    return breakers.postgres.state;
+  };
+  for (const code of ['22021', '23505', 'ERR_RELEASED']) expect(await fail(code), code).toBe('closed');
+  for (const code of ['57P01', '08006', '53300', 'ERR_TIMEOUT', 'ERR_CONNECTION_LOST']) {
+    expect(await fail(code), code).toBe('open');
+    breakers.postgres.reset();
+  }
+  await workers.close();
+  await metrics.close();
 });
 
 test('a call with thousands of arguments is refused without naming each', async () => {
