@@ -207,9 +207,10 @@ export class Loads {
       }
       throw error;
     }
-    listeners.emit('load', { key, durationMs: clock.now() - startedAt });
+    const loadMs = clock.now() - startedAt;
+    listeners.emit('load', { key, durationMs: loadMs });
     const ttlMs = chosenTtlMs ?? (value === null ? rules.negativeTtlMs : undefined) ?? rules.ttlMs;
-    return this.#settle(flight, value, { ...rules, ttlMs: this.#tiers.jittered(ttlMs) }, token);
+    return this.#settle(flight, value, { ...rules, ttlMs: this.#tiers.jittered(ttlMs) }, token, loadMs);
   }
 
   /** Keeps a loaded value where it may be kept, and hands it on. */
@@ -218,6 +219,7 @@ export class Loads {
     value: unknown,
     rules: StoreRules,
     token: string | undefined,
+    loadMs: number,
   ): Promise<CacheEntry> {
     const { key } = flight.fence;
     const entry: CacheEntry = { value, tier: 'load', ageMs: 0, ttlMs: rules.ttlMs, stale: false };
@@ -227,7 +229,7 @@ export class Loads {
       const write =
         kept?.json && !flight.fence.broken
           ? (this.#tiers.remotely(
-              (remote) => remote.store(key, token, this.#tiers.remoteWrite(value, rules)),
+              (remote) => remote.store(key, token, this.#tiers.remoteWrite(value, rules, loadMs)),
               'unavailable',
             ) as Promise<'stored' | 'lost' | 'unavailable'>)
           : this.#tiers.remotely((remote) => remote.release(key, token), undefined);

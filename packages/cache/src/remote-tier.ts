@@ -4,6 +4,8 @@ export interface RemoteEntry {
   storedAt: number;
   freshUntil: number;
   tags: readonly string[];
+  /** How long its load took, if it is known. Milliseconds. */
+  loadMs?: number | undefined;
   /** Names this very state of the key: it changes whenever the entry is written, expired or deleted. */
   version: string;
 }
@@ -18,6 +20,8 @@ export interface RemoteWrite {
   /** How long the entry is kept, its stale windows included. Milliseconds, or Infinity. */
   keepMs: number;
   tags: readonly string[];
+  /** How long the load took; absent if the value was not loaded. Milliseconds. */
+  loadMs?: number | undefined;
 }
 
 /**

@@ -43,6 +43,14 @@ export interface StoreRules extends StaleWindows {
   tags: readonly string[];
 }
 
+/** What the remote tier had. */
+export interface Admitted {
+  entry: CacheEntry;
+  version: string;
+  /** How long its load took, if that is known. Milliseconds. */
+  loadMs: number | undefined;
+}
+
 /** How often each thing happened. */
 export interface CacheCounts {
   hitsMemory: number;
@@ -119,17 +127,13 @@ export class Tiers {
   }
 
   /** What the remote tier has; it is kept in memory too unless the fence was broken meanwhile. */
-  async fromRemote(
-    key: string,
-    fence: Fence,
-    windows: StaleWindows,
-  ): Promise<{ entry: CacheEntry; version: string } | undefined> {
+  async fromRemote(key: string, fence: Fence, windows: StaleWindows): Promise<Admitted | undefined> {
     const found = await this.remotely((remote) => remote.get(key), undefined);
     return found === undefined ? undefined : this.admit(key, found, fence, windows);
   }
 
   /** Takes a remote entry into memory. */
-  admit(key: string, found: RemoteEntry, fence: Fence, windows: StaleWindows): { entry: CacheEntry; version: string } {
+  admit(key: string, found: RemoteEntry, fence: Fence, windows: StaleWindows): Admitted {
     const wallNow = this.wallNow();
     // Another machine's clock may be ahead of ours: an entry is never fresh for longer than it was made to be.
     const ttlMs = Math.min(found.freshUntil - wallNow, found.freshUntil - found.storedAt);
@@ -149,6 +153,7 @@ export class Tiers {
     return {
       entry: { value, tier: 'remote', ageMs, ttlMs: Math.max(0, ttlMs), stale: ttlMs <= 0 },
       version: found.version,
+      loadMs: found.loadMs,
     };
   }
 
@@ -164,7 +169,7 @@ export class Tiers {
   }
 
   /** The same as the remote tier is told it. */
-  remoteWrite(value: unknown, rules: StoreRules): RemoteWrite {
+  remoteWrite(value: unknown, rules: StoreRules, loadMs?: number): RemoteWrite {
     const storedAt = this.wallNow();
     return {
       value,
@@ -172,6 +177,7 @@ export class Tiers {
       freshUntil: storedAt + rules.ttlMs,
       keepMs: rules.ttlMs + Math.max(rules.staleWhileRevalidateMs, rules.staleIfErrorMs),
       tags: rules.tags,
+      loadMs,
     };
   }
 

@@ -1,6 +1,7 @@
 import { Cache } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
 import { startRedis } from '@x/local-services';
+import { ManualClock } from '@x/testkit';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 
@@ -97,11 +98,12 @@ test('a client with a keyPrefix of its own works alike', async () => {
 
 test.each([
   ['text', 'hello'],
-  ['a future format', `xc9V${'0'.repeat(46)}[1,[],1]`],
-  ['a cut value', `xc1V${'a'.repeat(16)}${'0'.repeat(15)}999999999999999[1,[],{"a":`],
-  ['a body of another shape', `xc1V${'a'.repeat(16)}${'0'.repeat(15)}999999999999999{"a":1}`],
-  ['hostile tags', `xc1V${'a'.repeat(16)}${'0'.repeat(15)}999999999999999[1,[{}],1]`],
-  ['an unreadable time', `xc1V${'a'.repeat(16)}${'0'.repeat(15)}9999999999999zz[1,[],1]`],
+  ['a future format', `xc9V${'0'.repeat(46)}j[1,2,[],1]`],
+  ['a future encoding', `xc2V${'a'.repeat(16)}${'0'.repeat(15)}999999999999999?[1,2,[],1]`],
+  ['a cut value', `xc2V${'a'.repeat(16)}${'0'.repeat(15)}999999999999999j[1,2,[],{"a":`],
+  ['a body of another shape', `xc2V${'a'.repeat(16)}${'0'.repeat(15)}999999999999999j{"a":1}`],
+  ['hostile tags', `xc2V${'a'.repeat(16)}${'0'.repeat(15)}999999999999999j[1,2,[{}],1]`],
+  ['an unreadable time', `xc2V${'a'.repeat(16)}${'0'.repeat(15)}9999999999999zzj[1,2,[],1]`],
   ['bytes', Buffer.from([0xff, 0xfe, 0x00, 0x80])],
   ['nothing', ''],
 ])('%s in Redis is a miss', async (_, bytes) => {
@@ -111,6 +113,28 @@ test.each([
   expect(await cache.getMany(['k'])).toEqual([undefined]);
   expect(await cache.getOrSet('k', () => 'loaded')).toBe('loaded');
   expect(cache.stats().remoteFailures).toBe(0);
+});
+
+test('what expire cannot make stale, since another version wrote it, it deletes', async () => {
+  const cache = cacheOver();
+  await client.set('test:k', `xc9V${'0'.repeat(46)}j[1,2,[],1]`);
+  await cache.expire('k');
+  expect(await client.exists('test:k')).toBe(0);
+});
+
+test('how long a load took goes with the entry, and is absent where nothing was loaded', async () => {
+  const clock = new ManualClock({ wallNow: Date.now() });
+  const cache = cacheOver({ clock });
+  const tier = new RedisTier({ client, prefix: 'test:' });
+  await cache.getOrSet('k', () => clock.jump(1_234));
+  expect(await tier.get('k')).toBeUndefined();
+  await cache.getOrSet('k', () => {
+    clock.jump(1_234);
+    return 1;
+  });
+  expect(await tier.get('k')).toMatchObject({ value: 1, loadMs: 1_234 });
+  await cache.set('set', 1);
+  expect((await tier.get('set'))?.loadMs).toBeUndefined();
 });
 
 test('a key that holds a list is a miss, and no reason to leave Redis alone', async () => {

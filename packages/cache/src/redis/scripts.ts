@@ -74,10 +74,10 @@ export const LEASE_KEY: Script = new Script(`
 ${INDEX}
 local head = redis.call('GETRANGE', KEYS[1], 0, 34)
 local format = string.sub(head, 1, 4)
-if format == 'xc1L' then return 0 end
-if format ~= 'xc1V' then
+if format == 'xc2L' then return 0 end
+if format ~= 'xc2V' then
   indexAll()
-  redis.call('SET', KEYS[1], 'xc1L' .. ARGV[6], 'PX', ARGV[7])
+  redis.call('SET', KEYS[1], 'xc2L' .. ARGV[6], 'PX', ARGV[7])
   return 1
 end
 ${NOW}
@@ -91,7 +91,7 @@ return 1`);
 export const RENEW: Script = new Script(`
 local head = redis.call('GETRANGE', KEYS[1], 0, 19)
 if string.sub(head, 5) ~= ARGV[1] then return 0 end
-if string.sub(head, 1, 4) == 'xc1L' then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+if string.sub(head, 1, 4) == 'xc2L' then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 ${NOW}
 redis.call('SETRANGE', KEYS[1], 20, string.format('%015.0f', now + tonumber(ARGV[2])))
 return 1`);
@@ -100,7 +100,7 @@ return 1`);
 export const RELEASE: Script = new Script(`
 local head = redis.call('GETRANGE', KEYS[1], 0, 19)
 if string.sub(head, 5) ~= ARGV[1] then return 0 end
-if string.sub(head, 1, 4) == 'xc1L' then return redis.call('DEL', KEYS[1]) end
+if string.sub(head, 1, 4) == 'xc2L' then return redis.call('DEL', KEYS[1]) end
 redis.call('SETRANGE', KEYS[1], 20, '000000000000000')
 return 1`);
 
@@ -112,12 +112,11 @@ indexAll()
 if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[5]) else redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[4]) end
 return 1`);
 
-/** Makes a value stale from now on and takes away whatever lease there is. ARGV: new version, now as 15 digits of wall-clock ms. */
+/** Makes a value stale from now on and takes away whatever lease there is; what another version of this package wrote goes altogether. ARGV: new version, now as 15 digits of wall-clock ms. */
 export const EXPIRE: Script = new Script(`
 local head = redis.call('GETRANGE', KEYS[1], 0, 49)
-local format = string.sub(head, 1, 4)
-if format == 'xc1L' then return redis.call('DEL', KEYS[1]) end
-if format ~= 'xc1V' then return 0 end
+if head == '' then return 0 end
+if string.sub(head, 1, 4) ~= 'xc2V' then return redis.call('DEL', KEYS[1]) end
 local fresh = string.sub(head, 36, 50)
 if fresh > ARGV[2] then fresh = ARGV[2] end
 redis.call('SETRANGE', KEYS[1], 4, ARGV[1] .. '000000000000000' .. fresh)
