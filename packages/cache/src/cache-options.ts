@@ -1,7 +1,9 @@
 import { type Clock, systemClock } from './clock.ts';
 import type { CopyMode } from './kept-value.ts';
+import { betaOf } from './load-rules.ts';
 import {
   bag,
+  beta,
   callable,
   count,
   duration,
@@ -13,6 +15,7 @@ import {
   ratio,
   text,
   timer,
+  yesOrNo,
 } from './option-checks.ts';
 import type { RemoteTier } from './remote-tier.ts';
 
@@ -27,6 +30,17 @@ export interface CacheOptions {
   staleIfErrorMs?: number | undefined;
   /** Time to live of `null`, the answer "there is none". Milliseconds, default `ttlMs`. */
   negativeTtlMs?: number | undefined;
+  /**
+   * Each read of a fresh entry lets it live for another `ttlMs`. Over a remote tier, which is told at most every tenth of `ttlMs`, an
+   * entry lives on in memory only as long as it still stands there. Such entries are not refreshed early. Default false.
+   */
+  sliding?: boolean | undefined;
+  /**
+   * XFetch (Vattani et al., VLDB 2015): a reader may refresh a fresh entry in the background, the likelier the nearer its end and the
+   * longer its load took (see `earlyDrawMs`), so that hot entries never expire under load. The number is β, how eagerly: `true` is 1,
+   * 0 or false is off. Only loaded entries; with a remote tier one process refreshes. Default off.
+   */
+  earlyRefresh?: boolean | number | undefined;
   /** Each time to live is shortened by a random part of it, up to this ratio, so that entries stored together do not expire together. 0..1, default 0; 0.1 is sensible. */
   jitter?: number | undefined;
   /** Entries in memory. Default 10,000. */
@@ -45,6 +59,13 @@ export interface CacheOptions {
   copy?: CopyMode | undefined;
   /** A load that takes longer rejects with `ERR_TIMEOUT`, and its signal is aborted. Milliseconds, default: no bound. */
   loadTimeoutMs?: number | undefined;
+  /**
+   * When a load has run for so long, its callers get the stale value if one is kept within `staleIfErrorMs`, and the load ends in the
+   * background; without one they wait on. Milliseconds, default: they wait.
+   */
+  softTimeoutMs?: number | undefined;
+  /** Loads that may run at once; for one more, a caller gets what is stale, or `ERR_OVERLOADED`. Bounds what a flood of distinct keys can occupy. Default: no bound. */
+  maxLoads?: number | undefined;
   /** The second tier, such as `RedisTier` of `@x/cache/redis`. Default: memory only. */
   remote?: RemoteTier | undefined;
   /** Keys the HMAC that hides identities in the keys of scopes. At least 16 characters; needed for scopes over a remote tier, the same in all processes. */
@@ -62,6 +83,8 @@ export interface CacheSettings {
   staleWhileRevalidateMs: number;
   staleIfErrorMs: number;
   negativeTtlMs: number | undefined;
+  sliding: boolean;
+  earlyRefresh: number;
   jitter: number;
   maxEntries: number;
   maxBytes: number;
@@ -69,6 +92,8 @@ export interface CacheSettings {
   policy: 's3-fifo' | 'lru';
   copy: CopyMode;
   loadTimeoutMs: number | undefined;
+  softTimeoutMs: number | undefined;
+  maxLoads: number;
   remote: RemoteTier | undefined;
   scopeSecret: string | undefined;
   clock: Clock;
@@ -90,6 +115,8 @@ export function checkOptions(options: CacheOptions): CacheSettings {
     ttlMs = 300_000,
     staleWhileRevalidateMs = 0,
     staleIfErrorMs = 0,
+    sliding = false,
+    earlyRefresh = false,
     jitter = 0,
     maxEntries = 10_000,
     copy = 'freeze',
@@ -105,6 +132,8 @@ export function checkOptions(options: CacheOptions): CacheSettings {
     staleWhileRevalidateMs: duration('staleWhileRevalidateMs', staleWhileRevalidateMs),
     staleIfErrorMs: duration('staleIfErrorMs', staleIfErrorMs),
     negativeTtlMs: optional(duration, 'negativeTtlMs', options.negativeTtlMs),
+    sliding: yesOrNo('sliding', sliding),
+    earlyRefresh: Number(betaOf(beta('earlyRefresh', earlyRefresh))),
     jitter: ratio('jitter', jitter),
     maxEntries: count('maxEntries', maxEntries),
     maxBytes,
@@ -112,6 +141,8 @@ export function checkOptions(options: CacheOptions): CacheSettings {
     policy: oneOf('policy', ['s3-fifo', 'lru'], policy),
     copy: oneOf('copy', ['freeze', 'clone', 'none'], copy),
     loadTimeoutMs: optional(timer, 'loadTimeoutMs', options.loadTimeoutMs),
+    softTimeoutMs: optional(timer, 'softTimeoutMs', options.softTimeoutMs),
+    maxLoads: optional(count, 'maxLoads', options.maxLoads) ?? Number.POSITIVE_INFINITY,
     remote: remote === undefined ? undefined : having('remote', REMOTE_METHODS, remote),
     scopeSecret: optional(secret, 'scopeSecret', options.scopeSecret),
     clock: checkClock(clock),

@@ -1,24 +1,18 @@
 import type { Cache, GetOrSetOptions } from './cache.ts';
 import { identify as identifyUser } from './identify.ts';
 import { toolKey } from './key.ts';
-import type { Loader } from './loads.ts';
-import { bag, callable, checkKeeping, having, optionError } from './option-checks.ts';
+import { checkLoadOptions, type LoadOptions } from './load-rules.ts';
+import type { Loader } from './load-runner.ts';
+import { bag, callable, having, optionError } from './option-checks.ts';
 import type { CacheEntry } from './tiers.ts';
 import { isConversation, sharedContext, signalOf, type ToolContext } from './tool-context.ts';
 
-export interface CachedToolOptions {
+/** How long results are fresh, by which tags they are found and so on, as in `getOrSet`. Default the cache's. */
+export interface CachedToolOptions extends LoadOptions {
   /** The tool's name, a part of its keys. */
   name: string;
   /** Says that the tool changes nothing, as its `readOnlyHint` does: only then is it cached. Left out, the tool runs uncached and a process warning says so; `false` is silent. */
   readOnly?: boolean | undefined;
-  /** How long a result is fresh. Milliseconds, default the cache's. */
-  ttlMs?: number | undefined;
-  /** Default the cache's. */
-  staleWhileRevalidateMs?: number | undefined;
-  /** Default the cache's. */
-  staleIfErrorMs?: number | undefined;
-  /** Names by which `cache.deleteByTag` finds the results. */
-  tags?: readonly string[] | undefined;
   /**
    * Who may share a result. `'user'` (default): one user, told by `identify`; a call without a user is not cached. `'public'`: everybody.
    * A function names the group (a tenant); `undefined` or an empty name is not cached.
@@ -56,7 +50,7 @@ export function cachedTool<Handler extends ToolHandler>(
     throw optionError('scope', "'user', 'public' or a function", scope);
   }
   callable('identify', identify);
-  checkKeeping(storing);
+  checkLoadOptions(storing);
   if (readOnly !== undefined && typeof readOnly !== 'boolean') throw optionError('readOnly', 'a boolean', readOnly);
   if (readOnly !== true) {
     if (readOnly === undefined) {

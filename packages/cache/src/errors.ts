@@ -19,3 +19,13 @@ export class LoadTimeoutError extends Error {
     );
   }
 }
+
+/** So many loads run already that `maxLoads` lets no further one begin, and nothing stale is kept. */
+export class CacheOverloadedError extends Error {
+  override readonly name = 'CacheOverloadedError';
+  readonly code = 'ERR_OVERLOADED';
+
+  constructor(maxLoads: number) {
+    super(`@x/cache: ${maxLoads} loads run already, and maxLoads lets no more begin`);
+  }
+}

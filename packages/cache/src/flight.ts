@@ -1,22 +1,37 @@
 import type { Fence } from './fences.ts';
+import type { CacheEntry, HeldEntry } from './tiers.ts';
+
+export interface FlightOptions {
+  /** Started for nobody in particular, to refresh what is there: it has no callers who could leave. */
+  background: boolean;
+  /** What remains fresh for longer than this needs no load. Milliseconds; 0 for whatever is fresh. */
+  enoughMs: number;
+  /** Monotonic milliseconds. */
+  startedAt: number;
+}
 
 /** One load that any number of callers wait for. It is aborted only when the last of them has gone. */
-export class Flight<T> {
+export class Flight {
   readonly fence: Fence;
-  /** Started for nobody in particular, to refresh what is stale: it has no callers who could leave. */
   readonly background: boolean;
-  readonly promise: Promise<T>;
+  readonly enoughMs: number;
+  readonly startedAt: number;
+  /** What the remote tier had when it was asked last. */
+  found: HeldEntry | undefined;
+  readonly promise: Promise<CacheEntry>;
   readonly #controller = new AbortController();
-  #resolve: (value: T) => void = () => {};
+  #resolve: (value: CacheEntry) => void = () => {};
   #reject: (reason: unknown) => void = () => {};
   #stopWork: (reason: unknown) => void = () => {};
   #leavers = 0;
   #pinned: boolean;
 
-  constructor(fence: Fence, background: boolean) {
+  constructor(fence: Fence, options: FlightOptions) {
     this.fence = fence;
-    this.background = background;
-    this.#pinned = background;
+    this.background = options.background;
+    this.enoughMs = options.enoughMs;
+    this.startedAt = options.startedAt;
+    this.#pinned = options.background;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -29,7 +44,7 @@ export class Flight<T> {
     return this.#controller.signal;
   }
 
-  start(work: (flight: Flight<T>) => Promise<T>): void {
+  start(work: (flight: Flight) => Promise<CacheEntry>): void {
     work(this).then(this.#resolve, this.#reject);
   }
 
@@ -42,13 +57,13 @@ export class Flight<T> {
   }
 
   /** Waits for the load; a caller without a signal never leaves. */
-  join(signal: AbortSignal | undefined): Promise<T> {
+  join(signal: AbortSignal | undefined): Promise<CacheEntry> {
     if (signal === undefined) {
       this.#pinned = true;
       return this.promise;
     }
     this.#leavers++;
-    return new Promise<T>((resolve, reject) => {
+    return new Promise<CacheEntry>((resolve, reject) => {
       const leave = () => {
         this.#leavers--;
         reject(signal.reason);
@@ -59,6 +74,11 @@ export class Flight<T> {
       this.promise.then(stay, stay);
       this.promise.then(resolve, reject);
     });
+  }
+
+  /** It is to end, whether or not callers leave. */
+  pin(): void {
+    this.#pinned = true;
   }
 
   abort(reason: unknown): void {

@@ -1,11 +1,12 @@
-export { Cache, type CacheStats, type GetOrSetOptions, type SetOptions } from './cache.ts';
+export { Cache, type CacheStats, type GetOrSetOptions } from './cache.ts';
 export type { CacheOptions } from './cache-options.ts';
 export type { Clock } from './clock.ts';
-export { CacheClosedError, LoadTimeoutError } from './errors.ts';
+export { CacheClosedError, CacheOverloadedError, LoadTimeoutError } from './errors.ts';
 export type { CopyMode } from './kept-value.ts';
 export { stableKey, toolKey } from './key.ts';
 export type { LoadedMany, LoadMany } from './load-many.ts';
-export type { LoadContext, Loader } from './loads.ts';
+export type { LoadOptions, SetOptions } from './load-rules.ts';
+export type { LoadContext, Loader } from './load-runner.ts';
 export type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from './remote-tier.ts';
 export type { CacheScope } from './scope.ts';
 export type { CacheEntry, CacheEvents } from './tiers.ts';

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { Loader } from './loads.ts';
+import type { Loader } from './load-runner.ts';
 import type { CacheEntry } from './tiers.ts';
 
 /** Loads many keys at once; the answers stand in the order of the keys, or by key in a Map. */
@@ -54,6 +54,8 @@ export async function batchOf<T>(
       const loader: Loader<unknown> = async ({ signal }) => {
         asking = true;
         inOwnContext ??= AsyncLocalStorage.snapshot();
+        // The batch has left: a refresh in the background that had to ask elsewhere first.
+        if (undecided === 0) return alone(key, loadMany, signal);
         const answer = await new Promise<unknown>((answer) => {
           wanted.push({ key, signal, answer });
           decided();
@@ -74,6 +76,12 @@ export async function batchOf<T>(
       result.status === 'fulfilled' ? result.value : asError(result.reason),
     ]),
   );
+}
+
+async function alone<T>(key: string, loadMany: LoadMany<T>, signal: AbortSignal): Promise<unknown> {
+  const answer = inOrder([key], await loadMany([key], { signal })).get(key);
+  if (answer instanceof Error) throw answer;
+  return answer;
 }
 
 function inOrder<T>(keys: readonly string[], answers: LoadedMany<T>): ReadonlyMap<string, T | Error> {

@@ -15,6 +15,12 @@ export interface MemoryTierOptions {
 export interface EntryTimes {
   storedAt: number;
   freshUntil: number;
+  /** Until when a hit needs no second thought, at most `freshUntil`: after it `read` leaves a fresh entry to `entry`. */
+  plainUntil: number;
+  /** How long its load took; 0 if that is not known. */
+  loadMs: number;
+  /** For so long a use makes it live on; 0 if it does not. With `plainUntil` -Infinity `read` does it. */
+  slideMs: number;
   /** For so long it is served while a refresh runs. */
   revalidateMs: number;
   /** For so long it is served when a load fails. */
@@ -45,11 +51,15 @@ export class MemoryTier {
   #slots = 0;
   #keys: string[] = [];
   #values: unknown[] = [];
+  #plainUntil: Float64Array = new Float64Array(0);
   #freshUntil: Float64Array = new Float64Array(0);
   #storedAt: Float64Array = new Float64Array(0);
-  #revalidateMs: Float64Array = new Float64Array(0);
-  #errorMs: Float64Array = new Float64Array(0);
-  #bytes: Float64Array = new Float64Array(0);
+  // Lengths of time: a ten-millionth of one does not matter, eight bytes for each entry do.
+  #revalidateMs: Float32Array = new Float32Array(0);
+  #errorMs: Float32Array = new Float32Array(0);
+  #loadMs: Float32Array = new Float32Array(0);
+  #slideMs: Float32Array = new Float32Array(0);
+  #bytes: Uint32Array = new Uint32Array(0);
   #cloned: Uint8Array = new Uint8Array(0);
 
   constructor(options: MemoryTierOptions) {
@@ -61,10 +71,10 @@ export class MemoryTier {
     return this.#slotOf.size;
   }
 
-  /** The value if it is fresh, and counts as a use. A kept value is never undefined. */
+  /** The value if it is fresh, and counts as a use; undefined too where `entry` must be asked. A kept value is never undefined. */
   read(key: string, now: number): unknown {
     const slot = this.#slotOf.get(key);
-    if (slot === undefined || now >= (this.#freshUntil[slot] as number)) return undefined;
+    if (slot === undefined || (now >= (this.#plainUntil[slot] as number) && !this.#slid(slot, now))) return undefined;
     this.#policy.touched(slot);
     const value = this.#values[slot];
     return this.#cloned[slot] === 1 ? structuredClone(value) : value;
@@ -87,6 +97,9 @@ export class MemoryTier {
     return {
       value: this.#cloned[slot] === 1 ? structuredClone(value) : value,
       storedAt: this.#storedAt[slot] as number,
+      plainUntil: this.#plainUntil[slot] as number,
+      loadMs: this.#loadMs[slot] as number,
+      slideMs: this.#slideMs[slot] as number,
       freshUntil: this.#freshUntil[slot] as number,
       revalidateMs: this.#revalidateMs[slot] as number,
       errorMs: this.#errorMs[slot] as number,
@@ -108,6 +121,9 @@ export class MemoryTier {
     this.#cloned[slot] = kept.cloned ? 1 : 0;
     this.#storedAt[slot] = times.storedAt;
     this.#freshUntil[slot] = times.freshUntil;
+    this.#plainUntil[slot] = times.plainUntil;
+    this.#loadMs[slot] = times.loadMs;
+    this.#slideMs[slot] = times.slideMs;
     this.#revalidateMs[slot] = times.revalidateMs;
     this.#errorMs[slot] = times.errorMs;
     this.#untag(slot, key);
@@ -127,7 +143,14 @@ export class MemoryTier {
     const slot = this.#slotOf.get(key);
     if (slot === undefined || (this.#freshUntil[slot] as number) <= now) return false;
     this.#freshUntil[slot] = now;
+    this.#plainUntil[slot] = now;
     return true;
+  }
+
+  /** Hits need no second thought until then. */
+  postpone(key: string, plainUntil: number): void {
+    const slot = this.#slotOf.get(key);
+    if (slot !== undefined) this.#plainUntil[slot] = Math.min(plainUntil, this.#freshUntil[slot] as number);
   }
 
   /** A live view; removing the key at hand is allowed. */
@@ -161,6 +184,13 @@ export class MemoryTier {
     this.#values = [];
     this.#used = 0;
     this.bytes = 0;
+  }
+
+  /** Whether it is a fresh entry that slides alone; it does so then. */
+  #slid(slot: number, now: number): boolean {
+    if (this.#plainUntil[slot] !== Number.NEGATIVE_INFINITY || now >= (this.#freshUntil[slot] as number)) return false;
+    this.#freshUntil[slot] = now + (this.#slideMs[slot] as number);
+    return true;
   }
 
   #goneAt(slot: number): number {
@@ -217,7 +247,10 @@ export class MemoryTier {
   #grow(): void {
     const slots = Math.min(this.#options.maxEntries, Math.max(FIRST_SLOTS, this.#slots * 2));
     this.#slots = slots;
+    this.#plainUntil = grown(this.#plainUntil, slots);
     this.#freshUntil = grown(this.#freshUntil, slots);
+    this.#loadMs = grown(this.#loadMs, slots);
+    this.#slideMs = grown(this.#slideMs, slots);
     this.#storedAt = grown(this.#storedAt, slots);
     this.#revalidateMs = grown(this.#revalidateMs, slots);
     this.#errorMs = grown(this.#errorMs, slots);

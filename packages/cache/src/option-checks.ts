@@ -31,6 +31,17 @@ export function ratio(option: string, value: unknown): number {
   throw optionError(option, 'a number from 0 to 1', value);
 }
 
+/** Whether and how strongly: `true` is 1. */
+export function beta(option: string, value: unknown): boolean | number {
+  if (typeof value === 'boolean' || (typeof value === 'number' && value >= 0 && value <= 100)) return value;
+  throw optionError(option, 'true, false, or a number from 0 to 100', value);
+}
+
+export function yesOrNo(option: string, value: unknown): boolean {
+  if (typeof value === 'boolean') return value;
+  throw optionError(option, 'true or false', value);
+}
+
 export function oneOf<T extends string>(option: string, allowed: readonly T[], value: unknown): T {
   if (allowed.includes(value as T)) return value as T;
   throw optionError(option, `one of ${allowed.map((name) => `'${name}'`).join(', ')}`, value);
@@ -48,7 +59,7 @@ export function text(option: string, value: unknown): string {
   throw optionError(option, 'a string that is not empty', value);
 }
 
-function listOfText(option: string, value: unknown): readonly string[] {
+export function listOfText(option: string, value: unknown): readonly string[] {
   if (!Array.isArray(value)) throw optionError(option, 'an array of strings', value);
   for (const item of value) if (typeof item !== 'string') throw optionError(option, 'an array of strings', [item]);
   return value;
@@ -79,19 +90,6 @@ export function optional<T>(
   value: unknown,
 ): T | undefined {
   return value === undefined ? undefined : check(option, value);
-}
-
-/** The options that say how an entry is kept. */
-export function checkKeeping(options: {
-  ttlMs?: unknown;
-  staleWhileRevalidateMs?: unknown;
-  staleIfErrorMs?: unknown;
-  tags?: unknown;
-}): void {
-  optional(duration, 'ttlMs', options.ttlMs);
-  optional(duration, 'staleWhileRevalidateMs', options.staleWhileRevalidateMs);
-  optional(duration, 'staleIfErrorMs', options.staleIfErrorMs);
-  optional(listOfText, 'tags', options.tags);
 }
 
 export function optionError(option: string, expected: string, got: unknown): Error {

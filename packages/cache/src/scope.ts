@@ -1,10 +1,11 @@
 import { createHmac, randomBytes } from 'node:crypto';
-import type { Cache, GetOrSetOptions, SetOptions } from './cache.ts';
+import type { Cache, GetOrSetOptions } from './cache.ts';
 import type { CacheSettings } from './cache-options.ts';
 import { escapePattern } from './glob.ts';
 import { callKey, stableKey } from './key.ts';
 import type { LoadMany } from './load-many.ts';
-import type { LoadContext, Loader } from './loads.ts';
+import type { SetOptions } from './load-rules.ts';
+import type { LoadContext, Loader } from './load-runner.ts';
 import type { CacheEntry } from './tiers.ts';
 import { type WrapOptions, wrapWith } from './wrap.ts';
 

@@ -65,7 +65,10 @@ export class SlotQueue {
 }
 
 /** A copy with room for `length` items. */
-export function grown<A extends Int32Array | Uint32Array | Uint8Array | Float64Array>(array: A, length: number): A {
+export function grown<A extends Int32Array | Uint32Array | Uint8Array | Float32Array | Float64Array>(
+  array: A,
+  length: number,
+): A {
   const larger = new (array.constructor as new (length: number) => A)(length);
   larger.set(array);
   return larger;

@@ -1,8 +1,10 @@
 import type { CacheSettings } from './cache-options.ts';
 import type { Clock } from './clock.ts';
+import { earlyWindowMs } from './early-refresh.ts';
 import { type Fence, Fences } from './fences.ts';
 import { type KeptValue, keep } from './kept-value.ts';
 import { Listeners } from './listeners.ts';
+import type { StoreRules } from './load-rules.ts';
 import { Lru } from './lru.ts';
 import { type EntryTimes, MemoryTier } from './memory-tier.ts';
 import type { RemoteEntry, RemoteTier, RemoteWrite } from './remote-tier.ts';
@@ -31,24 +33,26 @@ export interface CacheEvents {
   remoteFailure: { error: unknown };
 }
 
-/** The windows after freshness. */
-export interface StaleWindows {
+/** An entry, with what decides how it may be used. */
+export interface HeldEntry extends CacheEntry {
+  /** Whether it may be served while a refresh runs. */
+  revalidate: boolean;
+  /** Until when it may be served when its load fails or takes long; monotonic milliseconds. */
+  errorUntil: number;
+  tags: readonly string[];
+  /** How long its load took; 0 if that is not known. Milliseconds. */
+  loadMs: number;
+  /** For so long a use makes it live on; 0 if it does not. Milliseconds. */
+  slideMs: number;
+  /** Whether the remote tier should hear of its use, so that it lives on there. */
+  slideDue: boolean;
   staleWhileRevalidateMs: number;
   staleIfErrorMs: number;
 }
 
-/** How an entry is kept. */
-export interface StoreRules extends StaleWindows {
-  ttlMs: number;
-  tags: readonly string[];
-}
-
 /** What the remote tier had. */
-export interface Admitted {
-  entry: CacheEntry;
+export interface Admitted extends HeldEntry {
   version: string;
-  /** How long its load took, if that is known. Milliseconds. */
-  loadMs: number | undefined;
 }
 
 /** How often each thing happened. */
@@ -67,6 +71,11 @@ export interface CacheCounts {
 }
 
 const SWEEP_MS = 30_000;
+/** The part of a sliding time to live that passes before the remote tier hears of a use. */
+export const SLIDE_STEP = 0.1;
+
+/** What was invalidated on its way here may be handed to who asked before, and nothing more. */
+const OVERTAKEN = { revalidate: false, errorUntil: Number.NEGATIVE_INFINITY, slideDue: false };
 
 /** Both tiers as one place: what goes in, what comes out, what is thrown out. Loading is not its business. */
 export class Tiers {
@@ -109,63 +118,42 @@ export class Tiers {
   }
 
   /** What memory has, stale or not. */
-  inMemory(key: string): (CacheEntry & { revalidate: boolean; onError: boolean; tags: readonly string[] }) | undefined {
+  inMemory(key: string): HeldEntry | undefined {
     const now = this.clock.now();
     const entry = this.memory.entry(key, now);
-    if (entry === undefined) return undefined;
-    const staleMs = now - entry.freshUntil;
-    return {
-      value: entry.value,
-      tier: 'memory',
-      ageMs: now - entry.storedAt,
-      ttlMs: Math.max(0, -staleMs),
-      stale: staleMs >= 0,
-      revalidate: staleMs < entry.revalidateMs,
-      onError: staleMs < entry.errorMs,
-      tags: entry.tags,
-    };
+    return entry && held(entry.value, 'memory', entry, entry.tags, now);
   }
 
   /** What the remote tier has; it is kept in memory too unless the fence was broken meanwhile. */
-  async fromRemote(key: string, fence: Fence, windows: StaleWindows): Promise<Admitted | undefined> {
+  async fromRemote(key: string, fence: Fence, rules: StoreRules): Promise<Admitted | undefined> {
     const found = await this.remotely((remote) => remote.get(key), undefined);
-    return found === undefined ? undefined : this.admit(key, found, fence, windows);
+    return found === undefined ? undefined : this.admit(key, found, fence, rules);
   }
 
   /** Takes a remote entry into memory. */
-  admit(key: string, found: RemoteEntry, fence: Fence, windows: StaleWindows): Admitted {
-    const wallNow = this.wallNow();
+  admit(key: string, found: RemoteEntry, fence: Fence, rules: StoreRules): Admitted {
+    const [now, wallNow] = [this.clock.now(), this.wallNow()];
+    const lifeMs = found.freshUntil - found.storedAt;
     // Another machine's clock may be ahead of ours: an entry is never fresh for longer than it was made to be.
-    const ttlMs = Math.min(found.freshUntil - wallNow, found.freshUntil - found.storedAt);
-    const ageMs = Math.max(0, wallNow - found.storedAt);
+    const ttlMs = Math.min(found.freshUntil - wallNow, lifeMs);
+    // What was renewed lives longer than its time to live.
+    const slideMs = rules.sliding ? Math.min(rules.ttlMs, lifeMs) : 0;
+    const storedAt = now - Math.max(0, wallNow - found.storedAt);
+    const times = { ...this.#times(now + ttlMs, slideMs, found.loadMs, rules, true), storedAt };
     const kept = keep(found.value, this.settings.copy);
     const overtaken = fence.broken || found.tags.some((tag) => fence.deadTags.has(tag));
-    if (kept !== undefined && !overtaken) {
-      const now = this.clock.now();
-      this.#put(key, kept, found.tags, {
-        storedAt: now - ageMs,
-        freshUntil: now + ttlMs,
-        revalidateMs: windows.staleWhileRevalidateMs,
-        errorMs: windows.staleIfErrorMs,
-      });
-    }
+    if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times);
     const value = kept?.cloned ? structuredClone(kept.value) : found.value;
-    return {
-      entry: { value, tier: 'remote', ageMs, ttlMs: Math.max(0, ttlMs), stale: ttlMs <= 0 },
-      version: found.version,
-      loadMs: found.loadMs,
-    };
+    const { version } = found;
+    return { ...held(value, 'remote', times, found.tags, now), version, ...(overtaken && OVERTAKEN) };
   }
 
   /** Puts a value into memory. */
-  toMemory(key: string, kept: KeptValue, rules: StoreRules): void {
+  toMemory(key: string, kept: KeptValue, rules: StoreRules, loadMs?: number): void {
     const now = this.clock.now();
-    this.#put(key, kept, rules.tags, {
-      storedAt: now,
-      freshUntil: now + rules.ttlMs,
-      revalidateMs: rules.staleWhileRevalidateMs,
-      errorMs: rules.staleIfErrorMs,
-    });
+    const shared = kept.json && this.remote !== undefined;
+    const times = this.#times(now + rules.ttlMs, rules.sliding ? rules.ttlMs : 0, loadMs, rules, shared);
+    this.#put(key, kept, rules.tags, { ...times, storedAt: now });
   }
 
   /** The same as the remote tier is told it. */
@@ -185,10 +173,9 @@ export class Tiers {
     return this.clock.wallNow?.() ?? Date.now();
   }
 
-  /** A time to live with its jitter. */
-  jittered(ttlMs: number): number {
-    const { jitter, random } = this.settings;
-    return jitter === 0 || ttlMs === Number.POSITIVE_INFINITY ? ttlMs : ttlMs * (1 - jitter * random());
+  /** A time to live, shortened by its jitter. */
+  jittered(ttlMs: number, jitter: number): number {
+    return jitter === 0 || ttlMs === Number.POSITIVE_INFINITY ? ttlMs : ttlMs * (1 - jitter * this.settings.random());
   }
 
   /** Asks the remote tier; a failure there is reported, and answered with `otherwise`. */
@@ -209,9 +196,24 @@ export class Tiers {
   }
 
   stop(): void {
+    this.fences.breakWhere(() => true);
     this.memory.clear();
     if (this.#sweep !== undefined) this.clock.clearTimeout(this.#sweep);
     this.#sweep = undefined;
+  }
+
+  #times(
+    freshUntil: number,
+    slideMs: number,
+    loadMs = 0,
+    rules: StoreRules,
+    shared: boolean,
+  ): Omit<EntryTimes, 'storedAt'> {
+    let plainUntil = freshUntil - earlyWindowMs(loadMs, rules.earlyRefresh);
+    // Of what the remote tier has too it hears now and then; alone, each read counts.
+    if (slideMs > 0) plainUntil = shared ? freshUntil - slideMs * (1 - SLIDE_STEP) : Number.NEGATIVE_INFINITY;
+    const { staleWhileRevalidateMs: revalidateMs, staleIfErrorMs: errorMs } = rules;
+    return { freshUntil, plainUntil, loadMs, slideMs, revalidateMs, errorMs };
   }
 
   #put(key: string, kept: KeptValue, tags: readonly string[], times: EntryTimes): void {
@@ -228,4 +230,29 @@ export class Tiers {
     }, SWEEP_MS);
     (this.#sweep as { unref?: () => void }).unref?.();
   }
+}
+
+function held(
+  value: unknown,
+  tier: 'memory' | 'remote',
+  times: EntryTimes,
+  tags: readonly string[],
+  now: number,
+): HeldEntry {
+  const leftMs = times.freshUntil - now;
+  return {
+    value,
+    tier,
+    ageMs: now - times.storedAt,
+    ttlMs: Math.max(0, leftMs),
+    stale: leftMs <= 0,
+    revalidate: -leftMs < times.revalidateMs,
+    errorUntil: times.freshUntil + times.errorMs,
+    tags,
+    loadMs: times.loadMs,
+    slideMs: times.slideMs,
+    slideDue: times.slideMs > 0 && leftMs > 0 && now >= times.plainUntil,
+    staleWhileRevalidateMs: times.revalidateMs,
+    staleIfErrorMs: times.errorMs,
+  };
 }

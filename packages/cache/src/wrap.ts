@@ -1,8 +1,9 @@
-import type { GetOrSetOptions, SetOptions } from './cache.ts';
-import type { Loader } from './loads.ts';
-import { bag, callable, checkKeeping, optional, text } from './option-checks.ts';
+import type { GetOrSetOptions } from './cache.ts';
+import { checkLoadOptions, type LoadOptions } from './load-rules.ts';
+import type { Loader } from './load-runner.ts';
+import { bag, callable, optional, text } from './option-checks.ts';
 
-export interface WrapOptions<Args extends unknown[]> extends SetOptions {
+export interface WrapOptions<Args extends unknown[]> extends LoadOptions {
   /** Sets the results of this function apart from those of others. */
   name: string;
   /** What the key is made of instead of the arguments; a JSON value. */
@@ -23,6 +24,6 @@ export function wrapWith<Args extends unknown[], T>(
   const { name, key, ...storing } = bag('wrap options', options);
   text('name', name);
   optional(callable, 'key', key);
-  checkKeeping(storing);
+  checkLoadOptions(storing);
   return async (...args) => cache.getOrSet(keyFor(name, key ? [key(...args)] : args), () => fn(...args), storing);
 }

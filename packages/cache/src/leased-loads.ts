@@ -1,0 +1,80 @@
+import type { Flight } from './flight.ts';
+import type { LoadRules } from './load-rules.ts';
+import type { Loader, LoadRunner } from './load-runner.ts';
+import type { LeaseAnswer } from './remote-tier.ts';
+import type { CacheEntry, Tiers } from './tiers.ts';
+
+const FIRST_POLL_MS = 10;
+const LONGEST_POLL_MS = 100;
+
+/** One load among processes: what the remote tier has, another process's load, or one under a lease. */
+export class LeasedLoads {
+  readonly #tiers: Tiers;
+  readonly #runner: LoadRunner;
+
+  constructor(tiers: Tiers, runner: LoadRunner) {
+    this.#tiers = tiers;
+    this.#runner = runner;
+  }
+
+  async run(flight: Flight, loader: Loader<unknown>, rules: LoadRules): Promise<CacheEntry> {
+    const { key } = flight.fence;
+    const { clock, remote } = this.#tiers;
+    const giveUpAt = clock.now() + (remote?.leaseMs ?? 0);
+    for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.5, LONGEST_POLL_MS)) {
+      const found = await this.#tiers.fromRemote(key, flight.fence, rules);
+      flight.found = found;
+      if (found !== undefined && found.ttlMs > flight.enoughMs) return found;
+      if (found?.revalidate && !flight.background) return found;
+      const lease = await this.#tiers.remotely<LeaseAnswer>((tier) => tier.lease(key, found?.version, rules.tags), {
+        state: 'unavailable',
+      });
+      if (lease.state === 'granted') return await this.#underLease(flight, loader, rules, lease.token);
+      // A holder that neither delivers nor dies delays nobody beyond the lease.
+      const wait = rules.waitForOthers && clock.now() + pollMs < giveUpAt;
+      if (lease.state === 'unavailable' || !wait) return await this.#runner.run(flight, loader, rules, undefined);
+      // What changed once can be read again at once; what keeps changing is waited for like a lease.
+      if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(pollMs, flight.signal);
+    }
+  }
+
+  async #underLease(flight: Flight, loader: Loader<unknown>, rules: LoadRules, token: string): Promise<CacheEntry> {
+    const { clock, remote } = this.#tiers;
+    const { key } = flight.fence;
+    let timer: unknown;
+    const renewLater = () => {
+      timer = clock.setTimeout(
+        () => {
+          void this.#tiers.remotely((tier) => tier.renew(key, token), undefined);
+          renewLater();
+        },
+        (remote?.leaseMs ?? 0) / 3,
+      );
+      (timer as { unref?: () => void }).unref?.();
+    };
+    renewLater();
+    try {
+      return await this.#runner.run(flight, loader, rules, token);
+    } catch (error) {
+      await this.#tiers.remotely((tier) => tier.release(key, token), undefined);
+      throw error;
+    } finally {
+      clock.clearTimeout(timer);
+    }
+  }
+
+  #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#tiers;
+    return new Promise((resolve, reject) => {
+      const stop = () => {
+        clock.clearTimeout(timer);
+        reject(signal.reason);
+      };
+      const timer = clock.setTimeout(() => {
+        signal.removeEventListener('abort', stop);
+        resolve();
+      }, ms);
+      signal.addEventListener('abort', stop, { once: true });
+    });
+  }
+}

@@ -1,0 +1,82 @@
+import { checkKey } from './key.ts';
+import { batchOf, type LoadMany } from './load-many.ts';
+import type { LoadRules } from './load-rules.ts';
+import type { Loads } from './loads.ts';
+import type { Tiers } from './tiers.ts';
+
+/** Reads and loads of many keys at once: one round trip for all that memory does not have, one load for all that is missing. */
+export class Many {
+  readonly #tiers: Tiers;
+  readonly #loads: Loads;
+
+  constructor(tiers: Tiers, loads: Loads) {
+    this.#tiers = tiers;
+    this.#loads = loads;
+  }
+
+  async get(keys: readonly string[], rules: LoadRules): Promise<unknown[]> {
+    const { counts } = this.#tiers;
+    const values = this.#inMemory(keys, (key) => this.#loads.useFresh(key)?.value);
+    const missing = without(keys, values);
+    if (missing.length === 0) return values;
+    const found = await this.#fetch(missing, rules);
+    counts.misses += missing.length - found.size;
+    return keys.map((key, index) => values[index] ?? found.get(key));
+  }
+
+  async getOrLoad<T>(
+    keys: readonly string[],
+    loadMany: LoadMany<T>,
+    rules: LoadRules,
+    signal: AbortSignal | undefined,
+  ): Promise<(T | Error)[]> {
+    const values = this.#inMemory(keys, () => undefined);
+    const missing = without(keys, values);
+    if (missing.length === 0) return values as T[];
+    // What is fresh but may need a refresh is decided key by key.
+    const found = await this.#fetch(
+      missing.filter((key) => this.#tiers.inMemory(key)?.stale !== false),
+      rules,
+    );
+    const undecided = missing.filter((key) => !found.has(key));
+    const loaded = await batchOf(undecided, loadMany, (key, loader) =>
+      this.#loads.resolve(key, loader, { ...rules, waitForOthers: false }, signal),
+    );
+    signal?.throwIfAborted();
+    return keys.map((key, index) => values[index] ?? found.get(key) ?? loaded.get(key)) as (T | Error)[];
+  }
+
+  #inMemory(keys: readonly string[], otherwise: (key: string) => unknown): unknown[] {
+    const now = this.#tiers.clock.now();
+    return keys.map((key) => {
+      checkKey(key);
+      const value = this.#tiers.memory.read(key, now);
+      if (value === undefined) return otherwise(key);
+      this.#tiers.counts.hitsMemory++;
+      return value;
+    });
+  }
+
+  /** The fresh values that the remote tier has. */
+  async #fetch(keys: readonly string[], rules: LoadRules): Promise<Map<string, unknown>> {
+    const values = new Map<string, unknown>();
+    if (keys.length === 0 || this.#tiers.remote === undefined) return values;
+    const fences = keys.map((key) => this.#tiers.fences.raise(key, []));
+    const entries = await this.#tiers.remotely((remote) => remote.getMany(keys), []);
+    fences.forEach((fence, index) => {
+      const found = entries[index];
+      const entry = found && this.#tiers.admit(fence.key, found, fence, rules);
+      this.#tiers.fences.lower(fence);
+      if (entry === undefined || entry.stale) return;
+      values.set(fence.key, entry.value);
+      this.#loads.sliding.used(fence.key, entry);
+    });
+    this.#tiers.counts.hitsRemote += values.size;
+    return values;
+  }
+}
+
+/** The keys, each once, that have no value yet. */
+function without(keys: readonly string[], values: readonly unknown[]): string[] {
+  return [...new Set(keys.filter((_, index) => values[index] === undefined))];
+}
