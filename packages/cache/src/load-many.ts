@@ -55,7 +55,7 @@ export async function batchOf<T>(
         asking = true;
         inOwnContext ??= AsyncLocalStorage.snapshot();
         // The batch has left: a refresh in the background that had to ask elsewhere first.
-        if (undecided === 0) return alone(key, loadMany, signal);
+        if (undecided <= 0) return alone(key, loadMany, signal);
         const answer = await new Promise<unknown>((answer) => {
           wanted.push({ key, signal, answer });
           decided();

@@ -35,7 +35,7 @@ export class Loads {
     signal: AbortSignal | undefined,
   ): Promise<CacheEntry> {
     const { counts } = this.#tiers;
-    const held = this.#tiers.inMemory(key);
+    const held = this.#tiers.used(key);
     if (held !== undefined && !held.stale) {
       this.#hit(key, held);
       this.#mayRefresh(key, held, loader, rules);
@@ -63,7 +63,7 @@ export class Loads {
 
   /** A fresh entry in memory, as a hit. */
   useFresh(key: string): HeldEntry | undefined {
-    const held = this.#tiers.inMemory(key);
+    const held = this.#tiers.used(key);
     if (held === undefined || held.stale) return undefined;
     this.#hit(key, held);
     return held;

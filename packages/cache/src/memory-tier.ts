@@ -147,6 +147,12 @@ export class MemoryTier {
     return true;
   }
 
+  /** Lets a fresh entry that slides alone live on. */
+  slide(key: string, now: number): void {
+    const slot = this.#slotOf.get(key);
+    if (slot !== undefined) this.#slid(slot, now);
+  }
+
   /** Hits need no second thought until then. */
   postpone(key: string, plainUntil: number): void {
     const slot = this.#slotOf.get(key);

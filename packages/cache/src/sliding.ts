@@ -1,3 +1,4 @@
+import type { Fence } from './fences.ts';
 import type { StoreRules } from './load-rules.ts';
 import type { LeaseAnswer } from './remote-tier.ts';
 import { type HeldEntry, SLIDE_STEP, type Tiers } from './tiers.ts';
@@ -44,21 +45,39 @@ export class Sliding {
           },
         );
         if (lease.state === 'granted') {
-          const renewed = { ...found, freshUntil: wallNow + held.slideMs };
-          const keepMs = held.slideMs + Math.max(rules.staleWhileRevalidateMs, rules.staleIfErrorMs);
-          const answer = await this.#tiers.remotely(
-            (remote) => remote.store(key, lease.token, { ...renewed, keepMs }),
-            'unavailable',
-          );
-          if (answer === 'stored') this.#tiers.admit(key, renewed, fence, rules);
-          // Another process invalidated it meanwhile.
-          else if (answer === 'lost') memory.remove(key);
-          if (answer !== 'unavailable') return;
+          if ((await this.#renewUnder(lease.token, key, rules, fence)) !== 'unavailable') return;
         }
       }
       if (!fence.broken) memory.postpone(key, clock.now() + held.slideMs * SLIDE_STEP);
     } finally {
       fences.lower(fence);
     }
+  }
+
+  async #renewUnder(
+    token: string,
+    key: string,
+    rules: StoreRules,
+    fence: Fence,
+  ): Promise<'stored' | 'lost' | 'unavailable'> {
+    // Read again: only what stands under the lease is sure not to have been deleted before it.
+    const found = await this.#tiers.remotely((remote) => remote.get(key), undefined);
+    const wallNow = this.#tiers.wallNow();
+    if (found === undefined || found.freshUntil <= wallNow) {
+      await this.#tiers.remotely((remote) => remote.release(key, token), undefined);
+      if (found === undefined) return 'unavailable';
+      this.#tiers.admit(key, found, fence, rules);
+      return 'lost';
+    }
+    const renewed = { ...found, freshUntil: wallNow + rules.ttlMs };
+    const keepMs = rules.ttlMs + Math.max(rules.staleWhileRevalidateMs, rules.staleIfErrorMs);
+    const answer = await this.#tiers.remotely(
+      (remote) => remote.store(key, token, { ...renewed, keepMs }),
+      'unavailable',
+    );
+    if (answer === 'stored') this.#tiers.admit(key, renewed, fence, rules);
+    // Another process invalidated it meanwhile.
+    else if (answer === 'lost') this.#tiers.memory.remove(key);
+    return answer;
   }
 }

@@ -124,6 +124,12 @@ export class Tiers {
     return entry && held(entry.value, 'memory', entry, entry.tags, now);
   }
 
+  /** The same for a reader, whose use counts. */
+  used(key: string): HeldEntry | undefined {
+    this.memory.slide(key, this.clock.now());
+    return this.inMemory(key);
+  }
+
   /** What the remote tier has; it is kept in memory too unless the fence was broken meanwhile. */
   async fromRemote(key: string, fence: Fence, rules: StoreRules): Promise<Admitted | undefined> {
     const found = await this.remotely((remote) => remote.get(key), undefined);
@@ -251,7 +257,7 @@ function held(
     tags,
     loadMs: times.loadMs,
     slideMs: times.slideMs,
-    slideDue: times.slideMs > 0 && leftMs > 0 && now >= times.plainUntil,
+    slideDue: times.slideMs > 0 && leftMs > 0 && now >= times.plainUntil && times.plainUntil > Number.NEGATIVE_INFINITY,
     staleWhileRevalidateMs: times.revalidateMs,
     staleIfErrorMs: times.errorMs,
   };

@@ -1,0 +1,177 @@
+import { Cache, type CacheOptions } from '@x/cache';
+import { RedisTier } from '@x/cache/redis';
+import { startRedis } from '@x/local-services';
+import { ManualClock } from '@x/testkit';
+import { Redis } from 'ioredis';
+import { afterEach, describe, expect, test } from 'vitest';
+
+test('each use lets an entry live on for its time to live; a look does not', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, sliding: true, clock });
+  const uses: ((key: string) => Promise<unknown>)[] = [
+    (key) => cache.get(key),
+    (key) => cache.getOrSet(key, () => 'new'),
+    (key) => cache.getOrSetEntry(key, () => 'new'),
+    (key) => cache.getMany([key]),
+    (key) => cache.getOrSetMany([key], (keys) => keys.map(() => 'new')),
+  ];
+  for (const [n, use] of uses.entries()) {
+    await cache.getOrSet(`k${n}`, () => 'old');
+    for (let turn = 0; turn < 3; turn++) {
+      await clock.advance(999);
+      await use(`k${n}`);
+    }
+    await clock.advance(999);
+    expect([n, cache.peek(`k${n}`)]).toEqual([n, 'old']);
+    await cache.lookup(`k${n}`);
+    await clock.advance(1);
+    expect(cache.peek(`k${n}`)).toBeUndefined();
+  }
+  expect(cache.stats().loads).toBe(uses.length);
+});
+
+test('the slightest use counts, and an entry’s own time to live is the one that slides', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, clock });
+  await cache.set('k', 1, { ttlMs: 100, sliding: true });
+  await cache.getOrSet(
+    'chosen',
+    ({ setTtl }) => {
+      setTtl(50);
+      return 1;
+    },
+    { sliding: true },
+  );
+  await cache.set('fixed', 1, { ttlMs: 100 });
+  await clock.advance(1);
+  await cache.getMany(['k', 'chosen', 'fixed']);
+  await clock.advance(49);
+  expect([cache.peek('k'), cache.peek('chosen')]).toEqual([1, 1]);
+  await clock.advance(1);
+  expect(cache.peek('chosen')).toBeUndefined();
+  await clock.advance(49);
+  expect([cache.peek('k'), cache.peek('fixed')]).toEqual([1, undefined]);
+  await clock.advance(1);
+  expect(cache.peek('k')).toBeUndefined();
+});
+
+test('what is expired does not slide back to life, and its stale windows begin where it ended', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, sliding: true, staleIfErrorMs: 100, clock });
+  await cache.set('k', 1);
+  await cache.expire('k');
+  expect(await cache.get('k')).toBeUndefined();
+  await cache.set('k', 2);
+  await clock.advance(500);
+  await cache.get('k');
+  await clock.advance(1_099);
+  const down = () => Promise.reject(new Error('down'));
+  expect(await cache.getOrSet('k', down)).toBe(2);
+  await clock.advance(1);
+  await expect(cache.getOrSet('k', down)).rejects.toThrow('down');
+});
+
+describe('over Redis', () => {
+  const clients: Redis[] = [];
+  let stop: (() => Promise<void>) | undefined;
+  afterEach(async () => {
+    for (const client of clients.splice(0)) client.disconnect();
+    await stop?.();
+  });
+
+  async function start(options: CacheOptions = {}) {
+    const service = await startRedis();
+    stop = () => service[Symbol.asyncDispose]();
+    const clock = new ManualClock({ wallNow: Date.now() });
+    const connect = () => {
+      const client = new Redis(service.url);
+      clients.push(client);
+      return client;
+    };
+    const observer = connect();
+    await observer.flushall();
+    const process = () => {
+      const remote = new RedisTier({ client: connect(), prefix: 's:', clock, commandTimeoutMs: 1_000_000_000 });
+      return new Cache({ ttlMs: 1_000_000, sliding: true, remote, clock, ...options });
+    };
+    /** Lets what runs in the background on Redis come to its end. */
+    const settle = async () => {
+      for (let n = 0; n < 10; n++) await observer.ping();
+    };
+    return { clock, observer, process, settle };
+  }
+
+  test('a use in one process lets it live on in Redis for all', async () => {
+    const { clock, process, settle } = await start();
+    const [a, b] = [process(), process()];
+    await a.getOrSet('k', () => 'v', { tags: ['t'] });
+    for (let turn = 0; turn < 4; turn++) {
+      await clock.advance(600_000);
+      expect(await a.get('k')).toBe('v');
+      await settle();
+    }
+    expect(await b.lookup('k')).toMatchObject({ value: 'v', tier: 'remote', ttlMs: 1_000_000, ageMs: 2_400_000 });
+    // The one that only read it from Redis does the same, and the tags stay.
+    await clock.advance(900_000);
+    expect(await b.get('k')).toBe('v');
+    await settle();
+    await clock.advance(900_000);
+    expect(await a.get('k')).toBe('v');
+    await a.deleteByTag('t');
+    expect(await process().get('k')).toBeUndefined();
+  });
+
+  test('Redis hears of a hot entry at most every tenth of its time to live', async () => {
+    const { clock, observer, process, settle } = await start();
+    const cache = process();
+    await cache.set('k', 'v');
+    const version = async () => (await observer.get('s:k'))?.slice(4, 20);
+    let last = await version();
+    let writes = 0;
+    for (let n = 0; n < 40; n++) {
+      await clock.advance(25_000);
+      for (let reads = 0; reads < 5; reads++) expect(await cache.get('k')).toBe('v');
+      await settle();
+      const now = await version();
+      if (now !== last) writes++;
+      last = now;
+    }
+    expect(writes).toBeGreaterThanOrEqual(8);
+    expect(writes).toBeLessThanOrEqual(10);
+  });
+
+  test('what another process deleted does not live on here, however often it is read', async () => {
+    const { clock, observer, process, settle } = await start();
+    const cache = process();
+    await cache.set('k', 'v');
+    await observer.del('s:k');
+    await clock.advance(999_999);
+    expect(await cache.get('k')).toBe('v');
+    await settle();
+    expect(await cache.get('k')).toBe('v');
+    await settle();
+    await clock.advance(1);
+    expect(await cache.get('k')).toBeUndefined();
+  });
+
+  test('a new value that another process wrote takes the place of the old one at the next renewal', async () => {
+    const { clock, process, settle } = await start();
+    const [a, b] = [process(), process()];
+    await a.set('k', 'old');
+    await clock.advance(500_000);
+    await b.set('k', 'new');
+    await a.get('k');
+    await settle();
+    expect(a.peek('k')).toBe('new');
+  });
+
+  test('what only memory can hold slides there alone', async () => {
+    const { clock, process } = await start();
+    const cache = process();
+    await cache.set('k', new Map([[1, 2]]));
+    for (let n = 0; n < 3; n++) {
+      await clock.advance(999_999);
+      expect(await cache.get('k')).toEqual(new Map([[1, 2]]));
+    }
+  });
+});
