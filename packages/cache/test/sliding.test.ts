@@ -81,7 +81,7 @@ describe('over Redis', () => {
 
   async function start(options: CacheOptions = {}) {
     const service = await startRedis();
-    stop = () => service[Symbol.asyncDispose]();
+    stop = async () => service[Symbol.asyncDispose]();
     const clock = new ManualClock({ wallNow: Date.now() });
     const connect = () => {
       const client = new Redis(service.url);
