@@ -60,6 +60,11 @@ export function sqlStateOf(error: unknown): string | undefined {
   return typeof code === 'string' && typeof severity === 'string' && code.length === 5 ? code : undefined;
 }
 
+/** The connection went away, whatever had become of the query. */
+export function isLoss(error: unknown): boolean {
+  return endsConnection(error) || (error as { code?: unknown } | undefined)?.code === 'ERR_CONNECTION_LOST';
+}
+
 /** After these the server closes the connection, or has. */
 export function endsConnection(error: unknown): boolean {
   const { severity } = (error ?? {}) as { severity?: unknown };

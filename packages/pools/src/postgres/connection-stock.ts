@@ -51,6 +51,10 @@ export class ConnectionStock {
   get destroyed(): { [reason: string]: number } {
     return { ...this.#destroyed };
   }
+  /** Whether one more may be opened. */
+  get hasRoom(): boolean {
+    return this.#all.size + this.#connecting < this.#settings.maxSize;
+  }
   get closed(): boolean {
     return this.#closed;
   }
@@ -114,6 +118,45 @@ export class ConnectionStock {
     else this.#refillLater();
   }
 
+  /**
+   * One that is to be replaced goes, after its replacement has come where there is room for both. `true`: it is to be used
+   * meanwhile.
+   */
+  retire(connection: PgConnection): boolean {
+    const { clock, minSize, maxSize } = this.#settings;
+    const reason = connection.endsBy;
+    const replaced = connection.expiresAt === 0;
+    const needed = this.#all.size <= minSize || this.#demand.waiting() > 0;
+    if (replaced || !needed || this.#all.size >= maxSize) {
+      this.#drop(connection, reason);
+      return false;
+    }
+    if (!this.hasRoom) {
+      // Another one is being replaced: one after the other.
+      connection.expiresAt = clock.now() + retireAgainMs;
+      return true;
+    }
+    // It works still: when the server cannot be reached, it is tried again later.
+    connection.expiresAt = clock.now() + this.#settings.connection.connectTimeoutMs;
+    this.add().then(
+      () => {
+        this.removeIdle(connection, reason);
+        // Lent out meanwhile: it goes when it comes back.
+        connection.expiresAt = 0;
+      },
+      () => {},
+    );
+    return true;
+  }
+
+  /** How long all that are lent out have been out, added up. Milliseconds. */
+  loanMs(): number {
+    const now = this.#settings.clock.now();
+    let sum = 0;
+    for (const connection of this.#all) if (!this.idle.includes(connection)) sum += now - connection.takenAt;
+    return sum;
+  }
+
   /** How much is in use, in words. */
   describeUse(): string {
     const now = this.#settings.clock.now();
@@ -147,6 +190,11 @@ export class ConnectionStock {
     for (const connection of [...this.#all]) this.remove(connection, 'closed');
   }
 
+  #drop(connection: PgConnection, reason: string): void {
+    if (this.idle.includes(connection)) this.removeIdle(connection, reason);
+    else this.remove(connection, reason);
+  }
+
   #open(wanted: number): void {
     const room = this.#settings.maxSize - this.#all.size - this.#connecting;
     // A server that is away is asked by one at a time, whoever waits.
@@ -177,12 +225,13 @@ export class ConnectionStock {
       void connection.end();
       return;
     }
-    const { clock, random, maxLifetimeMs } = this.#settings;
+    const { clock, random, maxLifetimeMs, maxUses } = this.#settings;
     this.#created++;
     this.#all.add(connection);
     connection.onBroken = () => this.removeIdle(connection, 'broken');
     connection.lastUsedAt = clock.now();
     connection.expiresAt = connection.lastUsedAt + maxLifetimeMs * (1 - random() / 10);
+    connection.maxUses = Math.ceil(maxUses * (1 - random() / 10));
     if (connection.broken !== undefined) {
       this.remove(connection, 'broken');
       return;
@@ -212,3 +261,5 @@ export class ConnectionStock {
     this.#refillTimer = timer;
   }
 }
+
+const retireAgainMs = 50;

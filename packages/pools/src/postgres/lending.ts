@@ -12,6 +12,7 @@ export class Lending {
   readonly leaks: LeakWatch;
   readonly #settings: PoolSettings;
   #acquired = 0;
+  #loanMs = 0;
 
   constructor(settings: PoolSettings) {
     this.#settings = settings;
@@ -27,6 +28,11 @@ export class Lending {
   /** How many were lent. */
   get acquired(): number {
     return this.#acquired;
+  }
+
+  /** How long connections have been out, added up, those that are still out included. Milliseconds. */
+  get loanMs(): number {
+    return this.#loanMs + this.stock.loanMs();
   }
 
   /** A warm connection, if there is one and nobody waits for it. */
@@ -47,25 +53,31 @@ export class Lending {
 
   /** Waits for a connection, at most `acquireTimeoutMs`, or `timeoutMs` if that is less. */
   async acquire(signal: AbortSignal | undefined, timeoutMs: number | undefined): Promise<PgConnection> {
-    const { acquireTimeoutMs, maxSize, maxWaiting } = this.#settings;
+    const { acquireTimeoutMs } = this.#settings;
     const { stock, line } = this;
     if (stock.closed) throw this.closedError();
-    if (line.length >= maxWaiting + stock.idle.length + maxSize - stock.size) {
-      throw this.#exhausted('ERR_OVERLOADED', `${line.length} callers wait already`);
-    }
+    if (line.length >= this.mayWait) throw this.exhausted('ERR_OVERLOADED', `${line.length} callers wait already`);
     const place = this.leaks.place();
     const own = timeoutMs !== undefined && timeoutMs < acquireTimeoutMs;
     const ms = own ? timeoutMs : acquireTimeoutMs;
-    const turn = line.join(signal, ms, () =>
+    const connection = await this.#turn(signal, ms, () =>
       own
         ? new PoolError('ERR_TIMEOUT', `The query did not get a connection within ${ms} ms`, { cause: stock.down })
-        : this.#exhausted('ERR_POOL_EXHAUSTED', `no connection was free within ${ms} ms`),
+        : this.exhausted('ERR_POOL_EXHAUSTED', `no connection was free within ${ms} ms`),
     );
-    this.#serve();
-    const connection = await turn;
-    this.#acquired++;
     if (place !== undefined) this.leaks.taken(connection, place);
     return connection;
+  }
+
+  /** One place in the line for many callers, whose bounds and time-outs are seen to elsewhere. */
+  acquireForMany(): Promise<PgConnection> {
+    return this.#turn(undefined, Number.POSITIVE_INFINITY, () => undefined);
+  }
+
+  /** How many callers may wait. */
+  get mayWait(): number {
+    const { idle, size } = this.stock;
+    return this.#settings.maxWaiting + idle.length + this.#settings.maxSize - size;
   }
 
   /** Takes a connection back; `reset`: with its session as new. */
@@ -88,6 +100,14 @@ export class Lending {
     return new PoolError('ERR_POOL_CLOSED', `PostgresPool ${this.#settings.name} is closed`);
   }
 
+  async #turn(signal: AbortSignal | undefined, ms: number, timedOut: () => unknown): Promise<PgConnection> {
+    const turn = this.line.join(signal, ms, timedOut);
+    this.#serve();
+    const connection = await turn;
+    this.#acquired++;
+    return connection;
+  }
+
   /** Gives idle connections to those who wait, and has more opened if they are too few. */
   #serve(): void {
     while (this.line.length > 0) {
@@ -106,6 +126,7 @@ export class Lending {
 
   /** A connection may have been cut off without a word; a borrower should not be the one to find out. */
   async #validate(connection: PgConnection): Promise<void> {
+    connection.takenAt = this.#settings.clock.now();
     try {
       await connection.run({ text: '' }, validationTimeoutMs, undefined);
     } catch {
@@ -127,22 +148,16 @@ export class Lending {
   }
 
   #giveBack(connection: PgConnection): void {
-    connection.lastUsedAt = this.#settings.clock.now();
-    const end = this.#endOf(connection);
-    if (end === undefined) this.#hand(connection);
-    else this.stock.remove(connection, end);
+    const now = this.#settings.clock.now();
+    connection.lastUsedAt = now;
+    this.#loanMs += now - connection.takenAt;
+    if (connection.broken !== undefined) this.stock.remove(connection, 'broken');
+    else if (this.stock.closed) this.stock.remove(connection, 'closed');
+    else if (!connection.isSpent(now) || this.stock.retire(connection)) this.#hand(connection);
   }
 
-  /** Why a connection that comes back is not lent again, if it is not. */
-  #endOf(connection: PgConnection): string | undefined {
-    if (connection.broken !== undefined) return 'broken';
-    if (this.stock.closed) return 'closed';
-    if (connection.uses >= this.#settings.maxUses) return 'maxUses';
-    // While somebody waits, an old connection is better than none; the sweep sees to it when it rests.
-    return connection.expiresAt === 0 ? 'lifetime' : undefined;
-  }
-
-  #exhausted(code: 'ERR_POOL_EXHAUSTED' | 'ERR_OVERLOADED', why: string): PoolError {
+  /** The error for who gets no connection. */
+  exhausted(code: 'ERR_POOL_EXHAUSTED' | 'ERR_OVERLOADED', why: string): PoolError {
     return new PoolError(code, `PostgresPool ${this.#settings.name}: ${why}; ${this.stock.describeUse()}`, {
       retryAfterMs: 1_000,
       cause: this.stock.down ?? this.leaks.longest(),

@@ -7,6 +7,14 @@ import { PoolError } from '../errors.ts';
 import { requestCancel } from './cancel-request.ts';
 import { connectError, connectTimeout, type Destination, endsConnection } from './connect-error.ts';
 
+/** What whoever sends several statements at once over a connection is told of. */
+export interface PipelineEvents {
+  /** Everything that was sent has been answered. */
+  onAnswered(): void;
+  /** What is under way is to be stopped. */
+  onStop(reason: unknown): void;
+}
+
 export interface ConnectionSettings {
   readonly config: pg.ClientConfig;
   readonly connectTimeoutMs: number;
@@ -20,10 +28,14 @@ export class PgConnection {
   /** Why it can no longer be used. */
   broken: unknown;
   uses = 0;
+  /** How many of them before it is to be replaced. */
+  maxUses: number = Number.POSITIVE_INFINITY;
   lastUsedAt = 0;
   takenAt = 0;
   /** When it is to be replaced, however well it works. */
   expiresAt: number = Number.POSITIVE_INFINITY;
+  /** What makes it too old. */
+  endsBy: 'lifetime' | 'maxUses' = 'lifetime';
   /** Told once, when the connection breaks. */
   onBroken: (() => void) | undefined;
   readonly #settings: ConnectionSettings;
@@ -32,6 +44,7 @@ export class PgConnection {
   #stopping: Promise<void> | undefined;
   #stopCurrent: ((reason: unknown) => void) | undefined;
   #ended: Promise<void> | undefined;
+  #pipeline: PipelineEvents | undefined;
 
   private constructor(client: pg.Client, settings: ConnectionSettings) {
     this.client = client;
@@ -71,6 +84,20 @@ export class PgConnection {
     return this.#answered && this.#stopping === undefined;
   }
 
+  /** Whether everything that was sent has been answered. */
+  get answered(): boolean {
+    return this.#answered;
+  }
+
+  /** Whether it is to be replaced. */
+  isSpent(now: number): boolean {
+    if (this.uses >= this.maxUses && this.endsBy !== 'maxUses') {
+      this.endsBy = 'maxUses';
+      this.expiresAt = Math.min(this.expiresAt, now);
+    }
+    return this.expiresAt <= now;
+  }
+
   get inTransaction(): boolean {
     const status = this.client.getTransactionStatus();
     return status === 'T' || status === 'E';
@@ -107,9 +134,7 @@ export class PgConnection {
       const stop = (reason: unknown): void => {
         if (!tell()) return;
         reject(reason);
-        this.#stopping = this.#stop().finally(() => {
-          this.#stopping = undefined;
-        });
+        this.cancel();
       };
       const timer =
         timeoutMs > longestTimerMs
@@ -130,6 +155,42 @@ export class PgConnection {
     });
   }
 
+  /** From now on `pipe` sends, and not `run`. The connection must be quiet. */
+  beginPipeline(events: PipelineEvents): void {
+    this.#pipeline = events;
+    this.#setPipelining(true);
+  }
+
+  /** The contrary; everything must have been answered, or the connection be broken. */
+  endPipeline(): void {
+    this.#pipeline = undefined;
+    this.#setPipelining(false);
+  }
+
+  /**
+   * Sends one more command, whether or not those before it have been answered. `told` gets an error or a result; in rare
+   * cases both.
+   */
+  pipe(command: pg.QueryConfig, told: (error: unknown, result: pg.QueryResult | undefined) => void): void {
+    this.#answered = false;
+    this.#writeTogether();
+    void this.client.query(command, (error: Error | null, result: pg.QueryResult) => {
+      if (!error) {
+        told(undefined, result);
+        return;
+      }
+      if (endsConnection(error)) this.#break(error);
+      told(this.broken === undefined || endsConnection(error) ? error : this.#lost(this.broken), undefined);
+    });
+  }
+
+  /** Asks the server to stop what runs; until that is over, the connection is not quiet. */
+  cancel(): void {
+    this.#stopping ??= this.#stop().finally(() => {
+      this.#stopping = undefined;
+    });
+  }
+
   /** Hands a cursor to the client as it is; until that is closed, the connection is not quiet. */
   submit<T extends pg.Submittable>(cursor: T): T {
     if (this.broken !== undefined) throw this.#lost(this.broken);
@@ -145,7 +206,8 @@ export class PgConnection {
 
   /** Cancels what runs, whose caller is told `reason`, and ends. */
   async stopAndEnd(reason: unknown): Promise<void> {
-    this.#stopCurrent?.(reason);
+    if (this.#pipeline === undefined) this.#stopCurrent?.(reason);
+    else this.#pipeline.onStop(reason);
     await this.settle();
     const end = this.end();
     this.#break(reason);
@@ -156,6 +218,19 @@ export class PgConnection {
     // A `stream` of the caller's own making may be none at all.
     (this.client.connection.stream as Duplex | undefined)?.destroy();
     this.#break(new Error('The connection was destroyed'));
+  }
+
+  /** pg's types have it as read-only: it must not change while anything is under way, and that is seen to here. */
+  #setPipelining(on: boolean): void {
+    (this.client as { pipeline: boolean }).pipeline = on;
+  }
+
+  /** What is sent in one turn of the event loop goes out in one write. */
+  #writeTogether(): void {
+    const stream = this.client.connection.stream as Duplex;
+    if (stream.writableCorked > 0) return;
+    stream.cork();
+    process.nextTick(() => stream.uncork());
   }
 
   async #end(): Promise<void> {
@@ -204,9 +279,9 @@ export class PgConnection {
   #answer(): void {
     this.#answered = true;
     const wake = this.#wakeAnswered;
-    if (wake === undefined) return;
     this.#wakeAnswered = undefined;
-    wake();
+    wake?.();
+    this.#pipeline?.onAnswered();
   }
 
   #break(error: unknown): void {

@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { numberOption } from '../check-options.ts';
+import { longestTimerMs, numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import type { ConnectionSettings } from './pg-connection.ts';
 
@@ -46,6 +46,11 @@ export interface PostgresPoolOptions {
    * `cause` of an exhausted pool. Each loan then costs a stack. Milliseconds, default Infinity: off; 60,000 is a good start.
    */
   leakDetectionMs?: number | undefined;
+  /**
+   * A statement of the shared lane that runs for longer keeps its connection for itself, and those sent behind it are sent
+   * again on another. Milliseconds, default 25, from 2.
+   */
+  sharedStallMs?: number | undefined;
   /** Time. Default: the process's own. */
   clock?: Clock | undefined;
   /** For jitter, 0 to 1. Default `Math.random`. */
@@ -66,6 +71,7 @@ export interface PoolSettings {
   readonly commandTimeoutMs: number;
   readonly reset: 'connection' | 'always' | 'never';
   readonly leakDetectionMs: number;
+  readonly sharedStallMs: number;
   readonly clock: Clock;
   readonly random: () => number;
   readonly connection: ConnectionSettings;
@@ -101,6 +107,7 @@ export function poolSettings(options: PostgresPoolOptions): PoolSettings {
     commandTimeoutMs: number('commandTimeoutMs', 30_000, { min: 1, infinity: true }),
     reset,
     leakDetectionMs: number('leakDetectionMs', Number.POSITIVE_INFINITY, { min: 1, infinity: true }),
+    sharedStallMs: number('sharedStallMs', 25, { min: 2, max: longestTimerMs }),
     clock,
     random: options.random ?? Math.random,
     connection: {

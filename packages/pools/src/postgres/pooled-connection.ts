@@ -1,16 +1,21 @@
 import type pg from 'pg';
 import { eitherSignal } from '../abort-listener.ts';
+import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { type InsertManyOptions, type InsertRow, insertMany, type TableName } from './insert-many.ts';
 import type { PgConnection } from './pg-connection.ts';
 import { type QueryOptions, type Row, SqlRunner, type Statement } from './sql-runner.ts';
+import type { StatementNames } from './statement-names.ts';
 import { beginStatement, commit, type TransactionOptions } from './transaction.ts';
 import { untilAborted } from './until-aborted.ts';
 
 /** What a borrower needs of its pool. */
 export interface Lender {
   readonly commandTimeoutMs: number;
+  readonly names: StatementNames;
+  readonly clock: Clock;
   queryBegins(): void;
+  queryEnded(tookMs: number): void;
   queryFailed(error: unknown, signal: AbortSignal | undefined): void;
 }
 
@@ -42,29 +47,33 @@ export class PooledConnection extends SqlRunner {
     try {
       signal?.throwIfAborted();
       this.checkUsable();
-      return await this.#run<R>(sql, params, options, signal);
+      return await this.#run<R>(queryConfig(sql, params, options), options.timeoutMs, signal);
     } finally {
       either.unlink?.();
     }
   }
 
   async #run<R extends Row>(
-    sql: Statement,
-    params: readonly unknown[],
-    options: QueryOptions,
+    command: pg.QueryConfig,
+    timeoutMs: number | undefined,
     signal: AbortSignal | undefined,
   ): Promise<pg.QueryResult<R>> {
+    const { names, clock, commandTimeoutMs } = this.#lender;
     this.#lender.queryBegins();
+    const since = clock.now();
+    const sent = names.resolve(command);
     try {
-      return await this.#connection.run<R>(
-        queryConfig(sql, params, options),
-        options.timeoutMs ?? this.#lender.commandTimeoutMs,
-        signal,
-      );
+      return await this.#connection.run<R>(sent, timeoutMs ?? commandTimeoutMs, signal);
     } catch (error) {
+      // In a transaction the refusal has ended it; outside of one nothing has happened yet.
+      if (names.giveUp(command, sent, error) && !this.#connection.inTransaction) {
+        return await this.#connection.run<R>(names.resolve(command), timeoutMs ?? commandTimeoutMs, signal);
+      }
       this.#lender.queryFailed(error, signal);
       if (error instanceof Error && error !== signal?.reason) Error.captureStackTrace(error, this.query);
       throw error;
+    } finally {
+      this.#lender.queryEnded(clock.now() - since);
     }
   }
 

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { numberOption } from '../check-options.ts';
-import { endsConnection } from './connect-error.ts';
+import { isLoss } from './connect-error.ts';
 import type { InsertManyOptions, InsertRow, TableName } from './insert-many.ts';
 import type { Leak } from './leak-watch.ts';
 import { Lending } from './lending.ts';
@@ -8,18 +8,16 @@ import { LentClient } from './lent-client.ts';
 import { type PoolSettings, type PostgresPoolOptions, poolSettings } from './pool-options.ts';
 import { type Lender, PooledConnection, queryConfig } from './pooled-connection.ts';
 import { streamRows } from './row-stream.ts';
-import {
-  type PoolQueryOptions,
-  type QueryOptions,
-  type Row,
-  SqlRunner,
-  type Statement,
-  type StreamOptions,
-} from './sql-runner.ts';
+import { SharedLane } from './shared-lane.ts';
+import { sharedRead } from './shared-read.ts';
+import { type PoolQueryOptions, type Row, SqlRunner, type Statement, type StreamOptions } from './sql-runner.ts';
+import { StatementNames } from './statement-names.ts';
 import { backOff, mayRetry, type TransactionOptions } from './transaction.ts';
 import { untilAborted } from './until-aborted.ts';
 
+/** Counters only grow; gauges are now. */
 export interface PostgresPoolStats {
+  /** Open connections, idle and in use. */
   size: number;
   idle: number;
   inUse: number;
@@ -32,18 +30,28 @@ export interface PostgresPoolStats {
   acquireWaitMs: number;
   queries: number;
   queryFailures: number;
+  /** The time that queries took, waiting for a connection aside, added up. Milliseconds. */
+  queryMs: number;
+  /** The time that connections were in use, added up. Divided by `max` and by the time that has passed, it is the utilisation. */
+  inUseMs: number;
+  /** How much of the pool is in use now: `inUse` of `max`, 0 to 1. */
+  utilisation: number;
+  /** Statements of the shared lane that were sent again on another connection. */
+  sharedMoves: number;
 }
 
 /** PostgreSQL over connections that are warm, bounded, and survive what happens to them. */
-export class PostgresPool extends SqlRunner implements AsyncDisposable {
+export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDisposable {
   readonly name: string;
   readonly #settings: PoolSettings;
   readonly #lending: Lending;
   readonly #lender: Lender;
+  readonly #lane: SharedLane;
   #starting: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
   #queries = 0;
   #queryFailures = 0;
+  #queryMs = 0;
 
   constructor(options: PostgresPoolOptions = {}) {
     super();
@@ -52,13 +60,21 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     this.#lending = new Lending(this.#settings);
     this.#lender = {
       commandTimeoutMs: this.#settings.commandTimeoutMs,
+      clock: this.#settings.clock,
+      names: new StatementNames(),
       queryBegins: () => {
         this.#queries++;
+      },
+      queryEnded: (tookMs) => {
+        this.#queryMs += tookMs;
       },
       queryFailed: (error, signal) => {
         if (signal?.aborted !== true || error !== signal.reason) this.#queryFailures++;
       },
     };
+    this.#lane = new SharedLane(this.#lending, this.#settings, (command, signal, timeoutMs) =>
+      this.#runOnce(command, signal, this.#deadline(timeoutMs)),
+    );
   }
 
   /** Opens `minSize` connections (at least one) at once; rejects with what is wrong if that cannot be done. */
@@ -76,14 +92,19 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     params: readonly unknown[] = [],
     options: PoolQueryOptions = {},
   ): Promise<pg.QueryResult<R>> {
-    const { signal, timeoutMs } = options;
+    const { signal, timeoutMs, lane } = options;
     signal?.throwIfAborted();
-    const deadline = timeoutMs === undefined ? undefined : this.#settings.clock.now() + checkedTimeout(timeoutMs);
+    const command = queryConfig(sql, params, options);
+    const sent = this.#lender.names.resolve(command);
+    const deadline = timeoutMs === undefined ? undefined : this.#deadline(checkedTimeout(timeoutMs));
     try {
-      return await this.#queryOnce<R>(sql, params, options, deadline);
+      if (lane === 'shared') return await this.#runShared<R>(sent, signal, timeoutMs);
+      if (lane !== undefined && lane !== 'exclusive') throw unknownLane(lane);
+      return await this.#runOnce<R>(sent, signal, deadline);
     } catch (error) {
-      if (options.idempotent !== true || !isLoss(error)) throw error;
-      return this.#queryOnce<R>(sql, params, options, deadline);
+      const again = this.#lender.names.giveUp(command, sent, error) || (options.idempotent === true && isLoss(error));
+      if (!again) throw error;
+      return await this.#runOnce<R>(this.#lender.names.resolve(command), signal, deadline);
     }
   }
 
@@ -172,20 +193,25 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
   }
 
   stats(): PostgresPoolStats {
-    const { stock, line, acquired } = this.#lending;
+    const { stock, line, acquired, loanMs } = this.#lending;
+    const inUse = stock.size - stock.idle.length;
     return {
       size: stock.size,
       idle: stock.idle.length,
-      inUse: stock.size - stock.idle.length,
-      waiting: line.length,
+      inUse,
+      waiting: line.length - this.#lane.places + this.#lane.waiting,
       max: this.#settings.maxSize,
       created: stock.created,
       destroyed: stock.destroyed,
       acquired,
-      acquireTimeouts: line.timeouts,
-      acquireWaitMs: line.waitedMs,
+      acquireTimeouts: line.timeouts + this.#lane.acquireTimeouts,
+      acquireWaitMs: line.waitedMs + this.#lane.waitedMs,
       queries: this.#queries,
       queryFailures: this.#queryFailures,
+      queryMs: this.#queryMs + this.#lane.ranMs,
+      inUseMs: loanMs,
+      utilisation: inUse / this.#settings.maxSize,
+      sharedMoves: this.#lane.moves,
     };
   }
 
@@ -194,9 +220,11 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
    * closes every connection.
    */
   close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
-    this.#closed ??= this.#lending.close(
-      numberOption('PostgresPool.close', 'timeoutMs', options.timeoutMs, 10_000, { min: 0 }),
-    );
+    if (this.#closed === undefined) {
+      const timeoutMs = numberOption('PostgresPool.close', 'timeoutMs', options.timeoutMs, 10_000, { min: 0 });
+      this.#closed = this.#lending.close(timeoutMs);
+      this.#lane.close(this.#lending.closedError());
+    }
     return this.#closed;
   }
 
@@ -209,29 +237,46 @@ export class PostgresPool extends SqlRunner implements AsyncDisposable {
     return this.close();
   }
 
-  async #queryOnce<R extends Row>(
-    sql: Statement,
-    params: readonly unknown[],
-    options: QueryOptions,
+  async #runOnce<R extends Row>(
+    command: pg.QueryConfig,
+    signal: AbortSignal | undefined,
     deadline: number | undefined,
   ): Promise<pg.QueryResult<R>> {
-    const { signal } = options;
     const connection = this.#lending.takeIdle() ?? (await this.#lending.acquire(signal, this.#left(deadline)));
     this.#queries++;
     try {
-      return await connection.run<R>(
-        queryConfig(sql, params, options),
-        this.#left(deadline) ?? this.#lender.commandTimeoutMs,
-        signal,
-      );
+      return await connection.run<R>(command, this.#left(deadline) ?? this.#lender.commandTimeoutMs, signal);
     } catch (error) {
-      this.#lender.queryFailed(error, signal);
-      // The stack of an error from a socket ends in the event loop; the caller wants to see the caller.
-      if (error instanceof Error && error !== signal?.reason) Error.captureStackTrace(error, this.query);
-      throw error;
+      throw this.#told(error, signal);
     } finally {
+      this.#queryMs += this.#settings.clock.now() - connection.takenAt;
       this.#lending.release(connection, this.#settings.reset === 'always');
     }
+  }
+
+  async #runShared<R extends Row>(
+    command: pg.QueryConfig,
+    signal: AbortSignal | undefined,
+    timeoutMs: number | undefined,
+  ): Promise<pg.QueryResult<R>> {
+    const read = sharedRead(command);
+    this.#queries++;
+    try {
+      return (await this.#lane.run(read, signal, timeoutMs)) as pg.QueryResult<R>;
+    } catch (error) {
+      throw this.#told(error, signal);
+    }
+  }
+
+  /** Counts an error, and lets its stack end where the caller is: that of an error from a socket ends in the event loop. */
+  #told(error: unknown, signal: AbortSignal | undefined): unknown {
+    this.#lender.queryFailed(error, signal);
+    if (error instanceof Error && error !== signal?.reason) Error.captureStackTrace(error, this.query);
+    return error;
+  }
+
+  #deadline(timeoutMs: number | undefined): number | undefined {
+    return timeoutMs === undefined ? undefined : this.#settings.clock.now() + timeoutMs;
   }
 
   #left(deadline: number | undefined): number | undefined {
@@ -259,7 +304,8 @@ function checkedTimeout(timeoutMs: number): number {
   return numberOption('PostgresPool.query', 'timeoutMs', timeoutMs, timeoutMs, { min: 0, infinity: true });
 }
 
-/** The connection went away, whatever had become of the query. */
-function isLoss(error: unknown): boolean {
-  return endsConnection(error) || (error as { code?: unknown } | undefined)?.code === 'ERR_CONNECTION_LOST';
+function unknownLane(lane: unknown): TypeError {
+  return new TypeError(
+    `@x/pools: PostgresPool.query: lane must be 'exclusive' or 'shared', got ${JSON.stringify(lane)}`,
+  );
 }

@@ -21,6 +21,11 @@ export interface PoolQueryOptions extends QueryOptions {
    * knows whether the server had done it.
    */
   idempotent?: boolean | undefined;
+  /**
+   * `shared`: a short read that may run twice goes over a connection it shares with others of its kind, without waiting for
+   * the answers to theirs. It must leave nothing behind in its session. Default `exclusive`.
+   */
+  lane?: 'exclusive' | 'shared' | undefined;
 }
 
 export interface StreamOptions {
@@ -31,15 +36,15 @@ export interface StreamOptions {
 }
 
 /** The ways to run SQL, the same on a pool, a connection and a transaction. */
-export abstract class SqlRunner {
+export abstract class SqlRunner<Options extends QueryOptions = QueryOptions> {
   abstract query<R extends Row = Row>(
     sql: Statement,
     params?: readonly unknown[],
-    options?: QueryOptions,
+    options?: Options,
   ): Promise<pg.QueryResult<R>>;
 
   /** All rows. */
-  async fetch<R extends Row = Row>(sql: Statement, params?: readonly unknown[], options?: QueryOptions): Promise<R[]> {
+  async fetch<R extends Row = Row>(sql: Statement, params?: readonly unknown[], options?: Options): Promise<R[]> {
     return (await this.query<R>(sql, params, options)).rows;
   }
 
@@ -47,13 +52,13 @@ export abstract class SqlRunner {
   async fetchOne<R extends Row = Row>(
     sql: Statement,
     params?: readonly unknown[],
-    options?: QueryOptions,
+    options?: Options,
   ): Promise<R | undefined> {
     return (await this.query<R>(sql, params, options)).rows[0];
   }
 
   /** How many rows were inserted, updated, deleted or found. */
-  async execute(sql: Statement, params?: readonly unknown[], options?: QueryOptions): Promise<number> {
+  async execute(sql: Statement, params?: readonly unknown[], options?: Options): Promise<number> {
     return (await this.query(sql, params, options)).rowCount ?? 0;
   }
 }

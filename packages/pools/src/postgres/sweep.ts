@@ -1,6 +1,5 @@
 import { longestTimerMs } from '../check-options.ts';
 import type { ConnectionStock } from './connection-stock.ts';
-import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
 
 /** Closes connections that were idle for long, and puts new ones in the place of those that are too old. */
@@ -45,35 +44,9 @@ export class Sweep {
     const now = clock.now();
     for (const connection of [...this.#stock.idle]) {
       const needed = this.#stock.size <= minSize;
-      if (connection.expiresAt <= now) this.#retire(connection, needed);
+      if (connection.expiresAt <= now) this.#stock.retire(connection);
       else if (!needed && connection.lastUsedAt <= now - maxIdleMs) this.#stock.removeIdle(connection, 'idle');
     }
     this.later();
   }
-
-  /** Puts a new connection in the place of one that is too old, and only then closes that. */
-  #retire(connection: PgConnection, needed: boolean): void {
-    const { clock, maxSize } = this.#settings;
-    if (!needed || this.#stock.size >= maxSize) {
-      this.#stock.removeIdle(connection, 'lifetime');
-      return;
-    }
-    if (this.#stock.size + this.#stock.connecting >= maxSize) {
-      // Another one is being replaced: one after the other.
-      connection.expiresAt = clock.now() + retireAgainMs;
-      return;
-    }
-    // It works still: when the server cannot be reached, it is tried again later.
-    connection.expiresAt = clock.now() + this.#settings.connection.connectTimeoutMs;
-    this.#stock.add().then(
-      () => {
-        this.#stock.removeIdle(connection, 'lifetime');
-        // Lent out meanwhile: it goes when it comes back.
-        connection.expiresAt = 0;
-      },
-      () => {},
-    );
-  }
 }
-
-const retireAgainMs = 50;

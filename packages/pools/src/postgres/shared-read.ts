@@ -1,0 +1,18 @@
+import type pg from 'pg';
+
+/**
+ * A command as the shared lane sends it. In the extended protocol a text is one statement, so nothing can hide behind a
+ * semicolon.
+ *
+ * @throws TypeError unless it begins as a read does.
+ */
+export function sharedRead(command: pg.QueryConfig): pg.QueryConfig {
+  if (!read.test(command.text)) {
+    throw new TypeError(
+      "@x/pools: PostgresPool.query: lane: 'shared' must be given a statement that reads (SELECT, WITH, VALUES, TABLE, SHOW, EXPLAIN), got another",
+    );
+  }
+  return Object.assign(command, { queryMode: 'extended' });
+}
+
+const read = /^(?:\s|\(|--[^\n]*\n|\/\*[\s\S]*?\*\/)*(?:select|with|values|table|show|explain)\b/i;
