@@ -56,14 +56,24 @@ describe('start()', () => {
     expect(await backends()).toHaveLength(3);
     expect(pool.stats()).toMatchObject({ size: 3, idle: 3, inUse: 0, max: 5, created: 3 });
     let most = 0;
-    await Promise.all(
-      Array.from({ length: 50 }, async () => {
-        await pool.query('select pg_sleep(0.01)');
+    let letGo = (): void => {};
+    const gate = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
+    const borrowers = Array.from({ length: 50 }, () =>
+      pool.withConnection(async (connection) => {
+        await gate;
+        await connection.query('select 1');
         most = Math.max(most, pool.stats().size);
       }),
     );
+    await expect.poll(() => pool.stats()).toMatchObject({ size: 5, inUse: 5, waiting: 45, utilisation: 1 });
+    letGo();
+    await Promise.all(borrowers);
     expect(most).toBe(5);
-    expect(pool.stats()).toMatchObject({ inUse: 0, waiting: 0, queries: 50, queryFailures: 0, acquired: 50 });
+    await expect.poll(() => pool.stats()).toMatchObject({ inUse: 0, waiting: 0, utilisation: 0 });
+    expect(pool.stats()).toMatchObject({ queries: 50, queryFailures: 0, acquired: 50 });
+    expect(pool.stats().inUseMs).toBeGreaterThanOrEqual(pool.stats().queryMs);
   });
 
   it('tells apart what is wrong, without the password', async () => {
