@@ -13,6 +13,7 @@ import {
   optionError,
   positiveDuration,
   ratio,
+  share,
   text,
   timer,
   yesOrNo,
@@ -49,6 +50,12 @@ export interface CacheOptions {
   maxBytes?: number | undefined;
   /** A larger value is not kept in memory, only in the remote tier. Estimated bytes, default `maxBytes`. */
   maxItemBytes?: number | undefined;
+  /**
+   * The part of `maxEntries` and `maxBytes` beyond which a scope's entries are the first to leave when memory is full, so that one tenant
+   * cannot push all others out. Scopes that begin with the same part are one: `scope(tenant, subject)` counts for the tenant. Above 0 to 1,
+   * default 1: no shares.
+   */
+  maxScopeShare?: number | undefined;
   /** Who leaves when memory is full. Default `'s3-fifo'`, and `'lru'` below 100 entries, where S3-FIFO's queues are too short. */
   policy?: 's3-fifo' | 'lru' | undefined;
   /**
@@ -89,6 +96,7 @@ export interface CacheSettings {
   maxEntries: number;
   maxBytes: number;
   maxItemBytes: number;
+  maxScopeShare: number;
   policy: 's3-fifo' | 'lru';
   copy: CopyMode;
   loadTimeoutMs: number | undefined;
@@ -119,6 +127,7 @@ export function checkOptions(options: CacheOptions): CacheSettings {
     earlyRefresh = false,
     jitter = 0,
     maxEntries = 10_000,
+    maxScopeShare = 1,
     copy = 'freeze',
     clock = systemClock,
     random = Math.random,
@@ -138,6 +147,7 @@ export function checkOptions(options: CacheOptions): CacheSettings {
     maxEntries: count('maxEntries', maxEntries),
     maxBytes,
     maxItemBytes: optional(count, 'maxItemBytes', options.maxItemBytes) ?? maxBytes,
+    maxScopeShare: share('maxScopeShare', maxScopeShare),
     policy: oneOf('policy', ['s3-fifo', 'lru'], policy),
     copy: oneOf('copy', ['freeze', 'clone', 'none'], copy),
     loadTimeoutMs: optional(timer, 'loadTimeoutMs', options.loadTimeoutMs),

@@ -16,7 +16,8 @@ import type { Loader } from './load-runner.ts';
 import { Loads } from './loads.ts';
 import { Many } from './many.ts';
 import { bag, callable, having, timeout } from './option-checks.ts';
-import { CacheScope, ScopeNames } from './scope.ts';
+import { CacheScope } from './scope.ts';
+import { ScopeNames } from './scope-names.ts';
 import { type CacheCounts, type CacheEntry, type CacheEvents, type HeldEntry, Tiers } from './tiers.ts';
 import { type WrapOptions, wrapWith } from './wrap.ts';
 

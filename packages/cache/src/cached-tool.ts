@@ -95,7 +95,8 @@ export function cachedTool<Handler extends ToolHandler>(
       return undefined;
     }
     if (group === undefined) return { cache, key };
-    return { cache: cache.scope(scope === 'user' ? 'user' : 'group', group), key };
+    // One part, so that each user has a share of memory of their own.
+    return { cache: cache.scope(`${scope === 'user' ? 'user' : 'group'} ${group}`), key };
   }
 
   return cached as unknown as Handler;

@@ -29,15 +29,11 @@ export interface LoadOptions extends SetOptions {
   loadTimeoutMs?: number | undefined;
 }
 
-/** The windows after freshness. */
-export interface StaleWindows {
+/** How an entry is kept. */
+export interface StoreRules {
+  ttlMs: number;
   staleWhileRevalidateMs: number;
   staleIfErrorMs: number;
-}
-
-/** How an entry is kept. */
-export interface StoreRules extends StaleWindows {
-  ttlMs: number;
   tags: readonly string[];
   sliding: boolean;
   /** β of XFetch; 0 is off. */

@@ -1,5 +1,6 @@
 import type { EvictionPolicy } from './eviction.ts';
 import type { KeptValue } from './kept-value.ts';
+import type { ScopeShares } from './scope-shares.ts';
 import { grown } from './slot-queue.ts';
 
 export interface MemoryTierOptions {
@@ -7,6 +8,8 @@ export interface MemoryTierOptions {
   maxBytes: number;
   maxItemBytes: number;
   policy: EvictionPolicy;
+  /** Keeps holders to their shares; undefined for no shares. */
+  shares: ScopeShares | undefined;
   /** Told of each entry that leaves on its own. */
   onGone: (key: string, reason: 'capacity' | 'expired') => void;
 }
@@ -43,6 +46,7 @@ export class MemoryTier {
   bytes = 0;
   readonly #options: MemoryTierOptions;
   readonly #policy: EvictionPolicy;
+  readonly #shares: ScopeShares | undefined;
   readonly #slotOf = new Map<string, number>();
   readonly #tagged = new Map<string, Set<string>>();
   readonly #tagsOf = new Map<number, readonly string[]>();
@@ -65,6 +69,7 @@ export class MemoryTier {
   constructor(options: MemoryTierOptions) {
     this.#options = options;
     this.#policy = options.policy;
+    this.#shares = options.shares;
   }
 
   get size(): number {
@@ -76,6 +81,7 @@ export class MemoryTier {
     const slot = this.#slotOf.get(key);
     if (slot === undefined || (now >= (this.#plainUntil[slot] as number) && !this.#slid(slot, now))) return undefined;
     this.#policy.touched(slot);
+    this.#shares?.touched(slot);
     const value = this.#values[slot];
     return this.#cloned[slot] === 1 ? structuredClone(value) : value;
   }
@@ -93,6 +99,7 @@ export class MemoryTier {
     const slot = this.#slotOf.get(key);
     if (slot === undefined || now >= this.#goneAt(slot)) return undefined;
     this.#policy.touched(slot);
+    this.#shares?.touched(slot);
     const value = this.#values[slot];
     return {
       value: this.#cloned[slot] === 1 ? structuredClone(value) : value,
@@ -117,6 +124,7 @@ export class MemoryTier {
     const slot = this.#reusedSlot(key, bytes) ?? this.#addSlot(key, bytes);
     this.bytes += bytes - (this.#bytes[slot] as number);
     this.#bytes[slot] = bytes;
+    this.#shares?.resized(slot, bytes);
     this.#values[slot] = kept.value;
     this.#cloned[slot] = kept.cloned ? 1 : 0;
     this.#storedAt[slot] = times.storedAt;
@@ -185,6 +193,7 @@ export class MemoryTier {
     this.#tagged.clear();
     this.#tagsOf.clear();
     this.#policy.clear();
+    this.#shares?.clear();
     this.#free.length = 0;
     this.#keys = [];
     this.#values = [];
@@ -213,21 +222,28 @@ export class MemoryTier {
       return undefined;
     }
     this.#policy.touched(slot);
+    this.#shares?.touched(slot);
     return slot;
   }
 
   #addSlot(key: string, bytes: number): number {
-    while (this.#slotOf.size >= this.#options.maxEntries || this.bytes + bytes > this.#options.maxBytes) this.#evict();
+    while (this.#slotOf.size >= this.#options.maxEntries || this.bytes + bytes > this.#options.maxBytes) {
+      this.#evict(key, bytes);
+    }
     const slot = this.#takeSlot();
     this.#slotOf.set(key, slot);
     this.#keys[slot] = key;
     this.#bytes[slot] = 0;
     this.#policy.added(slot, key);
+    this.#shares?.added(slot, key);
     return slot;
   }
 
-  #evict(): void {
-    const slot = this.#policy.evict((victim) => this.#keys[victim] as string);
+  /** Makes room for a key. */
+  #evict(newKey: string, newBytes: number): void {
+    let slot = this.#shares?.victim(newKey, newBytes);
+    if (slot === undefined) slot = this.#policy.evict((victim) => this.#keys[victim] as string);
+    else this.#policy.removed(slot);
     const key = this.#keys[slot] as string;
     this.#empty(slot);
     this.#options.onGone(key, 'capacity');
@@ -236,6 +252,7 @@ export class MemoryTier {
   #empty(slot: number): void {
     const key = this.#keys[slot] as string;
     this.#slotOf.delete(key);
+    this.#shares?.removed(slot, key);
     this.#untag(slot, key);
     this.bytes -= this.#bytes[slot] as number;
     this.#keys[slot] = '';
@@ -263,6 +280,7 @@ export class MemoryTier {
     this.#bytes = grown(this.#bytes, slots);
     this.#cloned = grown(this.#cloned, slots);
     this.#policy.grow(slots);
+    this.#shares?.grow(slots);
   }
 
   #tag(slot: number, key: string, tags: readonly string[]): void {

@@ -31,6 +31,11 @@ export function ratio(option: string, value: unknown): number {
   throw optionError(option, 'a number from 0 to 1', value);
 }
 
+export function share(option: string, value: unknown): number {
+  if (typeof value === 'number' && value > 0 && value <= 1) return value;
+  throw optionError(option, 'a number above 0 and up to 1', value);
+}
+
 /** Whether and how strongly: `true` is 1. */
 export function beta(option: string, value: unknown): boolean | number {
   if (typeof value === 'boolean' || (typeof value === 'number' && value >= 0 && value <= 100)) return value;

@@ -1,44 +1,12 @@
-import { createHmac, randomBytes } from 'node:crypto';
 import type { Cache, GetOrSetOptions } from './cache.ts';
-import type { CacheSettings } from './cache-options.ts';
 import { escapePattern } from './glob.ts';
-import { callKey, stableKey } from './key.ts';
+import { callKey } from './key.ts';
 import type { LoadMany } from './load-many.ts';
 import type { SetOptions } from './load-rules.ts';
 import type { LoadContext, Loader } from './load-runner.ts';
+import type { ScopeNames } from './scope-names.ts';
 import type { CacheEntry } from './tiers.ts';
 import { type WrapOptions, wrapWith } from './wrap.ts';
-
-const REMEMBERED_SCOPES = 10_000;
-
-/** Makes the prefixes of scopes: an HMAC of the parts, so that prefixes neither meet nor tell who they stand for. */
-export class ScopeNames {
-  readonly #secret: string | Buffer | undefined;
-  readonly #known = new Map<string, string>();
-
-  constructor(settings: Pick<CacheSettings, 'remote' | 'scopeSecret'>) {
-    // Nobody outside this process needs to find the entries when there is no remote tier.
-    this.#secret = settings.scopeSecret ?? (settings.remote === undefined ? randomBytes(32) : undefined);
-  }
-
-  prefix(parts: readonly (string | number)[]): string {
-    if (this.#secret === undefined) {
-      throw new TypeError(
-        '@x/cache: scope() over a remote tier needs the option scopeSecret, the same in all processes',
-      );
-    }
-    if (parts.length === 0 || parts.some((part) => part === '' || !['string', 'number'].includes(typeof part))) {
-      throw new TypeError('@x/cache: scope() needs at least one part, each a number or a string that is not empty');
-    }
-    const text = stableKey(parts);
-    const known = this.#known.get(text);
-    if (known !== undefined) return known;
-    const prefix = `scope:${createHmac('sha256', this.#secret).update(text).digest('base64url')}:`;
-    if (this.#known.size >= REMEMBERED_SCOPES) this.#known.clear();
-    this.#known.set(text, prefix);
-    return prefix;
-  }
-}
 
 /** A cache seen by one scope: the methods of `Cache` over keys and tags of its own. Made by `cache.scope()`. */
 export class CacheScope {

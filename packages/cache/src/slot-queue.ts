@@ -45,6 +45,11 @@ export class SlotQueue {
     this.size--;
   }
 
+  /** The slot at the back, or undefined. */
+  get back(): number | undefined {
+    return this.#back === NONE ? undefined : this.#back;
+  }
+
   popBack(): number {
     const slot = this.#back;
     if (slot !== NONE) this.remove(slot);

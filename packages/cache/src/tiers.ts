@@ -9,6 +9,8 @@ import { Lru } from './lru.ts';
 import { type EntryTimes, MemoryTier } from './memory-tier.ts';
 import type { RemoteEntry, RemoteTier, RemoteWrite } from './remote-tier.ts';
 import { S3Fifo } from './s3-fifo.ts';
+import { scopeHolder } from './scope-names.ts';
+import { ScopeShares } from './scope-shares.ts';
 
 /** An entry, with what is known of where it came from. */
 export interface CacheEntry<T = unknown> {
@@ -108,6 +110,7 @@ export class Tiers {
       maxEntries: settings.maxEntries,
       maxBytes: settings.maxBytes,
       maxItemBytes: settings.maxItemBytes,
+      shares: sharesOf(settings),
       policy: settings.policy === 'lru' ? new Lru() : new S3Fifo(settings.maxEntries),
       onGone: (key, reason) => {
         if (reason === 'capacity') this.counts.evictions++;
@@ -236,6 +239,12 @@ export class Tiers {
     }, SWEEP_MS);
     (this.#sweep as { unref?: () => void }).unref?.();
   }
+}
+
+function sharesOf({ maxScopeShare, maxEntries, maxBytes }: CacheSettings): ScopeShares | undefined {
+  if (maxScopeShare === 1) return undefined;
+  const entries = Math.max(1, Math.floor(maxEntries * maxScopeShare));
+  return new ScopeShares({ entries, bytes: maxBytes * maxScopeShare }, scopeHolder);
 }
 
 function held(

@@ -12,7 +12,12 @@ export interface ToolContext {
   authInfo?: AuthInfo | undefined;
   taskId?: unknown;
   mcpReq?:
-    | { signal?: AbortSignal | undefined; inputResponses?: unknown; requestState?: (() => unknown) | undefined }
+    | {
+        signal?: AbortSignal | undefined;
+        inputResponses?: unknown;
+        droppedInputResponseKeys?: readonly string[] | undefined;
+        requestState?: (() => unknown) | undefined;
+      }
     | undefined;
   http?: { authInfo?: AuthInfo | undefined } | undefined;
 }
@@ -32,7 +37,8 @@ export function isConversation(context: ToolContext): boolean {
   const responses = mcpReq?.inputResponses;
   const answers = typeof responses === 'object' && responses !== null && Object.keys(responses).length > 0;
   const resumes = typeof mcpReq?.requestState === 'function' && mcpReq.requestState() !== undefined;
-  return answers || resumes || context.taskId !== undefined;
+  const dropped = (mcpReq?.droppedInputResponseKeys?.length ?? 0) > 0;
+  return answers || dropped || resumes || context.taskId !== undefined;
 }
 
 /**

@@ -1,0 +1,127 @@
+import { Cache } from '@x/cache';
+import { cachedTool } from '@x/cache/mcp';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+
+const many = (n: number) => Array.from({ length: n }, (_, index) => `k${index}`);
+const kept = async (scope: { peek(key: string): unknown }, keys: readonly string[]) =>
+  keys.filter((key) => scope.peek(key) !== undefined).length;
+
+describe.each(['lru', 's3-fifo'] as const)('with policy %s', (policy) => {
+  test('a tenant that floods the cache pushes out its own, once others want the room', async () => {
+    const cache = new Cache({ maxEntries: 100, maxScopeShare: 0.5, policy });
+    const [flooding, quiet] = [cache.scope('flooding'), cache.scope('quiet')];
+    for (const key of many(30)) await quiet.set(key, 1);
+    for (const key of many(10)) await cache.set(key, 'in no scope');
+    for (const key of many(1_000)) await flooding.set(key, 1);
+    expect(await kept(quiet, many(30))).toBe(30);
+    expect(await kept(cache, many(10))).toBe(10);
+    expect(await kept(flooding, many(1_000))).toBe(60);
+    // Beyond its share it gives way to whoever comes.
+    for (const key of many(40)) await quiet.set(key, 1);
+    expect(await kept(quiet, many(40))).toBe(40);
+    expect(await kept(flooding, many(1_000))).toBe(50);
+  });
+
+  test('what a tenant uses stays, of its own', async () => {
+    const cache = new Cache({ maxEntries: 100, maxScopeShare: 0.2, policy });
+    await cache.set('other', 1);
+    for (const key of many(79)) await cache.scope('quiet').set(key, 1);
+    const tenant = cache.scope('tenant');
+    await tenant.set('hot', 1);
+    for (const key of many(500)) {
+      await tenant.set(key, 1);
+      expect(await tenant.get('hot')).toBe(1);
+    }
+  });
+
+  test('bytes have shares too', async () => {
+    const cache = new Cache({ maxBytes: 1_000_000, maxScopeShare: 0.25, policy });
+    const [flooding, quiet] = [cache.scope('flooding'), cache.scope('quiet')];
+    await quiet.set('k', 'x'.repeat(200_000));
+    for (const key of many(100)) await flooding.set(key, 'x'.repeat(50_000));
+    expect(quiet.peek('k')).toBeDefined();
+    for (let n = 0; n < 3; n++) await cache.set(`root${n}`, 'x'.repeat(150_000));
+    // A quarter of a million bytes hold four of them.
+    expect(await kept(flooding, many(100))).toBeLessThanOrEqual(4);
+    expect(quiet.peek('k')).toBeDefined();
+  });
+});
+
+test('the first part of a scope holds the share: subjects and scopes within it count for their tenant', async () => {
+  const cache = new Cache({ maxEntries: 100, maxScopeShare: 0.1 });
+  for (const key of many(50)) await cache.set(key, 1);
+  for (let subject = 0; subject < 100; subject++) {
+    await cache.scope('tenant', subject).set('a', 1);
+    await cache.scope('tenant').scope(subject, 'deeper').set('b', 1);
+    await cache.scope('tenant').set(`k${subject}`, 1);
+  }
+  expect(await kept(cache, many(50))).toBe(50);
+  expect(cache.stats().entries).toBe(100);
+});
+
+test('each user of a cached tool has a share', async () => {
+  const cache = new Cache({ maxEntries: 200, maxScopeShare: 0.1 });
+  const handler = async (_: { n: number }, __: { authInfo: { extra: { sub: string } } }) => ({ content: [] });
+  const tool = cachedTool(cache, handler, { name: 't', readOnly: true });
+  const by = (sub: string) => ({ authInfo: { extra: { sub } } });
+  for (let n = 0; n < 15; n++) await tool({ n }, by('quiet'));
+  for (let n = 0; n < 1_000; n++) await tool({ n }, by('flooding'));
+  const { hitsMemory } = cache.stats();
+  for (let n = 0; n < 15; n++) await tool({ n }, by('quiet'));
+  expect(cache.stats().hitsMemory - hitsMemory).toBe(15);
+});
+
+test('a key outside scopes cannot pass for one within', async () => {
+  const cache = new Cache();
+  await cache.scope('a', 'b').set('k', 1);
+  await cache.scope('a').set('k', 2);
+  expect(await cache.scope('a').deleteByPattern('*')).toBe(1);
+  expect(await cache.scope('a', 'b').get('k')).toBe(1);
+});
+
+test('nobody within a share loses an entry while another is beyond theirs', async () => {
+  const limit = 5;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.constantFrom('lru' as const, 's3-fifo' as const),
+      fc.array(
+        fc.record({
+          who: fc.constantFrom('a', 'b', 'c', ''),
+          key: fc.constantFrom(...many(12)),
+          what: fc.constantFrom('set', 'set', 'set', 'get', 'delete'),
+        }),
+        { maxLength: 120 },
+      ),
+      async (policy, steps) => {
+        const cache = new Cache({ maxEntries: 16, maxScopeShare: limit / 16, policy });
+        const scopes = Object.fromEntries(['a', 'b', 'c'].map((name) => [name, cache.scope(name)]));
+        const sizes = async () => Promise.all(['a', 'b', 'c', ''].map((name) => kept(scopes[name] ?? cache, many(12))));
+        let before = await sizes();
+        for (const { who, key, what } of steps) {
+          const scope = scopes[who] ?? cache;
+          const isNew = scope.peek(key) === undefined;
+          if (what === 'set') await scope.set(key, 1);
+          else if (what === 'get') await scope.get(key);
+          else await scope.delete(key);
+          const after = await sizes();
+          expect(after.reduce((sum, size) => sum + size, 0)).toBe(cache.stats().entries);
+          expect(cache.stats().entries).toBeLessThanOrEqual(16);
+          if (what === 'set') {
+            const at = ['a', 'b', 'c', ''].indexOf(who);
+            const grown = before.map((size, index) => size + (index === at && isNew ? 1 : 0));
+            const losers = grown.flatMap((size, index) => ((after[index] as number) < size ? [index] : []));
+            const greedy = grown.flatMap((size, index) => (index < 3 && size > limit ? [index] : []));
+            // Whoever comes while beyond a share pays for it; otherwise anybody who is beyond theirs.
+            if (losers.length > 0 && greedy.length > 0) expect(greedy).toContain(losers[0]);
+            if (losers.length > 0 && greedy.includes(at)) expect(losers).toEqual([at]);
+          }
+          before = after;
+        }
+        await cache.clear();
+        expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0 });
+      },
+    ),
+    { numRuns: 150 },
+  );
+});
