@@ -221,6 +221,7 @@ export class Cache implements AsyncDisposable {
     await idle;
     this.#clock.clearTimeout(timer);
     this.#tiers.stop();
+    this.#tiers.coherence.stop();
     await this.#tiers.remotely((remote) => remote.close(), undefined);
   }
 

@@ -4,6 +4,10 @@ export interface Fence {
   /** The tags it will have if it is loaded. */
   readonly tags: readonly string[];
   broken: boolean;
+  /** Somebody else changed the key while it was read or loaded here: what comes of that is not kept in memory. */
+  changed: boolean;
+  /** Nothing is under way: it will be read anew, so that changes do no harm. */
+  waiting: boolean;
   /** Tags deleted meanwhile: what comes from the remote tier with one of them must not get in either. */
   readonly deadTags: Set<string>;
 }
@@ -16,7 +20,7 @@ export class Fences {
   readonly #standing = new Map<string, Set<Fence>>();
 
   raise(key: string, tags: readonly string[]): Fence {
-    const fence: Fence = { key, tags, broken: false, deadTags: new Set() };
+    const fence: Fence = { key, tags, broken: false, changed: false, waiting: false, deadTags: new Set() };
     const others = this.#standing.get(key);
     if (others === undefined) this.#standing.set(key, new Set([fence]));
     else others.add(fence);
@@ -41,9 +45,35 @@ export class Fences {
     });
   }
 
+  /** The key was changed by somebody else. */
+  touch(key: string): void {
+    for (const fence of this.#standing.get(key) ?? []) touched(fence);
+  }
+
+  touchTagged(tags: readonly string[]): void {
+    this.touchWhere((fence) => {
+      for (const tag of tags) fence.deadTags.add(tag);
+      return fence.tags.some((tag) => fence.deadTags.has(tag));
+    });
+  }
+
+  touchWhere(concerns: (fence: Fence) => boolean): void {
+    for (const fences of this.#standing.values()) {
+      for (const fence of fences) if (concerns(fence)) touched(fence);
+    }
+  }
+
+  stands(key: string): boolean {
+    return this.#standing.has(key);
+  }
+
   breakWhere(concerns: (fence: Fence) => boolean): void {
     for (const fences of this.#standing.values()) {
       for (const fence of fences) if (concerns(fence)) fence.broken = true;
     }
   }
+}
+
+function touched(fence: Fence): void {
+  if (!fence.waiting) fence.changed = true;
 }

@@ -22,6 +22,7 @@ export class LeasedLoads {
     const { clock, remote } = this.#tiers;
     const giveUpAt = clock.now() + (remote?.leaseMs ?? 0);
     for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.5, LONGEST_POLL_MS)) {
+      flight.fence.changed = false;
       const found = await this.#tiers.fromRemote(key, flight.fence, rules);
       flight.found = found;
       if (found !== undefined && found.ttlMs > flight.enoughMs) return found;
@@ -34,7 +35,7 @@ export class LeasedLoads {
       const wait = rules.waitForOthers && clock.now() + pollMs < giveUpAt;
       if (lease.state === 'unavailable' || !wait) return await this.#runner.run(flight, loader, rules, undefined);
       // What changed once can be read again at once; what keeps changing is waited for like a lease.
-      if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(pollMs, flight.signal);
+      if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(pollMs, flight);
     }
   }
 
@@ -63,18 +64,26 @@ export class LeasedLoads {
     }
   }
 
-  #pause(ms: number, signal: AbortSignal): Promise<void> {
-    const { clock } = this.#tiers;
-    return new Promise((resolve, reject) => {
-      const stop = () => {
-        clock.clearTimeout(timer);
-        reject(signal.reason);
-      };
-      const timer = clock.setTimeout(() => {
-        signal.removeEventListener('abort', stop);
-        resolve();
-      }, ms);
-      signal.addEventListener('abort', stop, { once: true });
-    });
+  /** Waits for a while, or until the key has been changed. */
+  async #pause(ms: number, { fence, signal }: Flight): Promise<void> {
+    const { clock, coherence } = this.#tiers;
+    let tidy = () => {};
+    fence.waiting = true;
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const stop = () => reject(signal.reason);
+        const timer = clock.setTimeout(resolve, ms);
+        const forget = coherence.onceChanged(fence.key, resolve);
+        signal.addEventListener('abort', stop, { once: true });
+        tidy = () => {
+          clock.clearTimeout(timer);
+          forget();
+          signal.removeEventListener('abort', stop);
+        };
+      });
+    } finally {
+      tidy();
+      fence.waiting = false;
+    }
   }
 }

@@ -40,6 +40,8 @@ export class LoadRunner {
         chosenTtlMs = duration('setTtl(ttlMs)', ttlMs);
       },
     };
+    // What was changed before the load cannot be missed by it.
+    flight.fence.changed = false;
     counts.loads++;
     if (!flight.background) counts.misses++;
     let value: unknown;
@@ -83,7 +85,7 @@ export class LoadRunner {
       // Lost: another process invalidated the key meanwhile, so that memory must not keep the value either.
       if ((await write) === 'lost') keepHere = false;
     }
-    if (!flight.fence.broken) {
+    if (!flight.fence.broken && !flight.fence.changed) {
       if (kept !== undefined && keepHere) this.#tiers.toMemory(key, kept, rules, loadMs);
       else this.#tiers.memory.remove(key);
     }

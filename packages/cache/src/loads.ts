@@ -95,7 +95,7 @@ export class Loads {
   /** The load under way that a new caller may join. */
   #inFlight(key: string): Flight | undefined {
     const flight = this.#flights.get(key);
-    return flight === undefined || flight.fence.broken ? undefined : flight;
+    return flight === undefined || flight.fence.broken || flight.fence.changed ? undefined : flight;
   }
 
   /** Refreshes a fresh entry early, if the draw says so. One that slides needs none. */

@@ -44,6 +44,8 @@ const FIRST_SLOTS = 64;
  */
 export class MemoryTier {
   bytes = 0;
+  /** From then on nothing is taken for fresh. */
+  trustedUntil: number = Number.POSITIVE_INFINITY;
   readonly #options: MemoryTierOptions;
   readonly #policy: EvictionPolicy;
   readonly #shares: ScopeShares | undefined;
@@ -79,7 +81,8 @@ export class MemoryTier {
   /** The value if it is fresh, and counts as a use; undefined too where `entry` must be asked. A kept value is never undefined. */
   read(key: string, now: number): unknown {
     const slot = this.#slotOf.get(key);
-    if (slot === undefined || (now >= (this.#plainUntil[slot] as number) && !this.#slid(slot, now))) return undefined;
+    if (slot === undefined || now >= this.trustedUntil) return undefined;
+    if (now >= (this.#plainUntil[slot] as number) && !this.#slid(slot, now)) return undefined;
     this.#policy.touched(slot);
     this.#shares?.touched(slot);
     const value = this.#values[slot];
@@ -89,7 +92,7 @@ export class MemoryTier {
   /** The value if it is fresh; not counted as a use. */
   peek(key: string, now: number): unknown {
     const slot = this.#slotOf.get(key);
-    if (slot === undefined || now >= (this.#freshUntil[slot] as number)) return undefined;
+    if (slot === undefined || now >= (this.#freshUntil[slot] as number) || now >= this.trustedUntil) return undefined;
     const value = this.#values[slot];
     return this.#cloned[slot] === 1 ? structuredClone(value) : value;
   }
@@ -165,6 +168,18 @@ export class MemoryTier {
   postpone(key: string, plainUntil: number): void {
     const slot = this.#slotOf.get(key);
     if (slot !== undefined) this.#plainUntil[slot] = Math.min(plainUntil, this.#freshUntil[slot] as number);
+  }
+
+  /** Makes all entries stale that would be fresh after `at`; their stale windows stay. */
+  expireAll(at: number): void {
+    for (let slot = 0; slot < this.#used; slot++) {
+      if ((this.#freshUntil[slot] as number) > at) this.#freshUntil[slot] = at;
+      if ((this.#plainUntil[slot] as number) > at) this.#plainUntil[slot] = at;
+    }
+  }
+
+  has(key: string): boolean {
+    return this.#slotOf.has(key);
   }
 
   /** A live view; removing the key at hand is allowed. */

@@ -31,6 +31,31 @@ export interface RemoteWrite {
 export type LeaseAnswer = { state: 'granted'; token: string } | { state: 'held' | 'changed' | 'unavailable' };
 
 /**
+ * Is told by a remote tier what others do to its entries, so that memory does not outlive them. A tier may leave out what it knows to
+ * be this process's own doing.
+ */
+export interface RemoteListener {
+  /** These keys were written, expired or deleted. */
+  changed(keys: readonly string[]): void;
+  /** All entries that have one of these tags were deleted. */
+  tagsChanged(tags: readonly string[]): void;
+  /** All keys that match were deleted; the pattern is one of `deleteByPattern`. */
+  patternChanged(pattern: string): void;
+  /** Nothing is as it was. */
+  everythingChanged(): void;
+  /** All that was changed until so long ago has been told. Milliseconds. */
+  current(agoMs: number): void;
+  /** From now on changes may go untold. */
+  lost(reason: unknown): void;
+  /** From now on changes are told again; those before may not have been. */
+  back(): void;
+  /** Changes are noticed in another way than the one asked for, or not at all. */
+  degraded(to: string, reason: unknown): void;
+  /** Whether memory has the key or something is on its way there: nobody needs to find out whether a key that is not held has changed. */
+  holds(key: string): boolean;
+}
+
+/**
  * The second tier of a `Cache`. Any method may reject or answer `unavailable`: the cache reports it and serves on from memory.
  *
  * The lease is what lets an invalidation win against a load: `lease` marks the key, every invalidation takes the mark away, and
@@ -58,4 +83,11 @@ export interface RemoteTier {
   deleteByPattern(pattern: string): Promise<number>;
   clear(): Promise<void>;
   close(): Promise<void>;
+  /**
+   * Optional: tells of changes by others until the function returned is called. Until `back` is called for the first time, and between `lost`
+   * and `back`, nothing in memory is taken for fresh for longer than `maxLagMs`, nor when `current` has not been heard for so long.
+   */
+  readonly subscribe?: ((listener: RemoteListener) => () => void) | undefined;
+  /** How long a change by others may go unnoticed at most. Needed with `subscribe`. Milliseconds, or Infinity. */
+  readonly maxLagMs?: number | undefined;
 }

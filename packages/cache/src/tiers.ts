@@ -1,5 +1,6 @@
 import type { CacheSettings } from './cache-options.ts';
 import type { Clock } from './clock.ts';
+import { Coherence, type CoherenceState } from './coherence.ts';
 import { earlyWindowMs } from './early-refresh.ts';
 import { type Fence, Fences } from './fences.ts';
 import { type KeptValue, keep } from './kept-value.ts';
@@ -33,6 +34,10 @@ export interface CacheEvents {
   eviction: { key: string; reason: 'capacity' | 'expired' };
   /** The remote tier failed; the cache serves on from memory. */
   remoteFailure: { error: unknown };
+  /** Memory began or ceased to hear of what other processes do; while `'isolated'`, nothing in it is taken for fresh for long. */
+  coherence: CoherenceState;
+  /** What other processes do is noticed in another way than the one asked for (`'pubsub'`), or not at all (`'none'`). */
+  invalidationDegraded: { to: string; error: unknown };
 }
 
 /** An entry, with what decides how it may be used. */
@@ -86,6 +91,7 @@ export class Tiers {
   readonly clock: Clock;
   readonly settings: CacheSettings;
   readonly fences: Fences = new Fences();
+  readonly coherence: Coherence;
   readonly listeners: Listeners<CacheEvents> = new Listeners();
   readonly counts: CacheCounts = {
     hitsMemory: 0,
@@ -118,11 +124,20 @@ export class Tiers {
         this.listeners.emit('eviction', { key, reason });
       },
     });
+    this.coherence = new Coherence({
+      memory: this.memory,
+      fences: this.fences,
+      clock: this.clock,
+      onState: (state) => this.listeners.emit('coherence', state),
+      onDegraded: (to, error) => this.listeners.emit('invalidationDegraded', { to, error }),
+    });
+    this.coherence.follow(this.remote);
   }
 
   /** What memory has, stale or not. */
   inMemory(key: string): HeldEntry | undefined {
     const now = this.clock.now();
+    this.coherence.check(now);
     const entry = this.memory.entry(key, now);
     return entry && held(entry.value, 'memory', entry, entry.tags, now);
   }
@@ -150,7 +165,7 @@ export class Tiers {
     const storedAt = now - Math.max(0, wallNow - found.storedAt);
     const times = { ...this.#times(now + ttlMs, slideMs, found.loadMs, rules, true), storedAt };
     const kept = keep(found.value, this.settings.copy);
-    const overtaken = fence.broken || found.tags.some((tag) => fence.deadTags.has(tag));
+    const overtaken = fence.broken || fence.changed || found.tags.some((tag) => fence.deadTags.has(tag));
     if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times);
     const value = kept?.cloned ? structuredClone(kept.value) : found.value;
     const { version } = found;
@@ -226,7 +241,7 @@ export class Tiers {
   }
 
   #put(key: string, kept: KeptValue, tags: readonly string[], times: EntryTimes): void {
-    this.memory.put(key, kept, times, tags);
+    this.memory.put(key, kept, this.coherence.limited(times), tags);
     if (this.#sweep === undefined && this.memory.size > 0) this.#scheduleSweep();
   }
 

@@ -87,6 +87,7 @@ test('what a load finds stale while the cache closes is served, but not refreshe
   const remote = new Proxy({ leaseMs: 5_000 } as RemoteTier, {
     get: (target, method) => {
       if (method === 'leaseMs') return target.leaseMs;
+      if (method === 'subscribe') return undefined;
       if (method === 'lease') return async () => ({ state: 'unavailable' });
       if (method !== 'get') return async () => undefined;
       return () =>

@@ -141,7 +141,13 @@ describe('over Redis', () => {
       await run((random = () => 0, options = {}) => {
         const client = new Redis(service.url);
         clients.push(client);
-        const remote = new RedisTier({ client, prefix: 'early:', clock, commandTimeoutMs: 1_000_000_000 });
+        const remote = new RedisTier({
+          client,
+          prefix: 'early:',
+          invalidation: 'none',
+          clock,
+          commandTimeoutMs: 1_000_000_000,
+        });
         const cache = new Cache({ ttlMs: 60_000, earlyRefresh: true, remote, clock, random, ...options });
         caches.push(cache);
         return cache;

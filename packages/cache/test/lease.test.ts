@@ -16,7 +16,15 @@ let held = 0;
 /** A tier that says when it has been told to wait. Its commands never time out, since the clock is moved by hand. */
 class Tier extends RedisTier {
   constructor(leaseMs: number | undefined) {
-    super({ client: connect(), prefix: 'lease:', leaseMs, clock, commandTimeoutMs: 1_000_000_000 });
+    super({
+      client: connect(),
+      prefix: 'lease:',
+      // Who waits is not woken by news, but polls: the clock alone says when.
+      invalidation: 'none',
+      leaseMs,
+      clock,
+      commandTimeoutMs: 1_000_000_000,
+    });
   }
 
   override async lease(...asked: Parameters<RedisTier['lease']>): Promise<LeaseAnswer> {

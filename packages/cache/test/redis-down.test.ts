@@ -45,6 +45,8 @@ function over(redis: Redis): Cache {
     remote: new RedisTier({
       client: redis,
       prefix: 'down:',
+      // Memory serves on: what it does otherwise is the matter of isolation.test.ts.
+      invalidation: 'none',
       commandTimeoutMs: COMMAND_TIMEOUT_MS,
       retryAfterMs: RETRY_AFTER_MS,
       clock,

@@ -91,7 +91,13 @@ describe('over Redis', () => {
     const observer = connect();
     await observer.flushall();
     const process = () => {
-      const remote = new RedisTier({ client: connect(), prefix: 's:', clock, commandTimeoutMs: 1_000_000_000 });
+      const remote = new RedisTier({
+        client: connect(),
+        prefix: 's:',
+        invalidation: 'none',
+        clock,
+        commandTimeoutMs: 1_000_000_000,
+      });
       return new Cache({ ttlMs: 1_000_000, sliding: true, remote, clock, ...options });
     };
     /** Lets what runs in the background on Redis come to its end. */

@@ -1,9 +1,11 @@
 import { checkClock } from '../cache-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { KeyPattern } from '../glob.ts';
-import { bag, count, having, optionError, text, timer } from '../option-checks.ts';
-import type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from '../remote-tier.ts';
+import { bag, count, having, oneOf, optional, optionError, positiveDuration, text, timer } from '../option-checks.ts';
+import type { LeaseAnswer, RemoteEntry, RemoteListener, RemoteTier, RemoteWrite } from '../remote-tier.ts';
 import { decode, digits, encode, isValue, newVersion } from './envelope.ts';
+import type { Hearing } from './invalidation-link.ts';
+import { Invalidations, type News } from './invalidations.ts';
 import { KeyTurns } from './key-turns.ts';
 import { type MissedWrite, MissedWrites } from './missed-writes.ts';
 import { RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
@@ -11,10 +13,22 @@ import type { RedisClient, RedisNode } from './redis-client.ts';
 import { EXPIRE, LEASE_KEY, RELEASE, RENEW, type Script, SET, STORE, TAG } from './scripts.ts';
 
 export interface RedisTierOptions {
-  /** A `Redis` or `Cluster` of ioredis 5 or 6. It stays its owner's: it is neither configured, listened to, nor closed here. */
+  /** A `Redis` or `Cluster` of ioredis 5 or 6. It stays its owner's: it is neither configured, listened to, nor closed here, but duplicated. */
   client: RedisClient;
   /** Stands before every key. Default `'cache:'`. Caches that share a Redis and a prefix share their entries. */
   prefix?: string | undefined;
+  /**
+   * How this process hears what others do to the entries that it has in memory. `'tracking'` (default): by the server's own invalidation
+   * messages (`CLIENT TRACKING`, Redis 6 or later), whoever the writer is; where the server refuses that, by `'pubsub'`: by messages
+   * that these tiers publish to each other. `'none'`: not at all, memory serves an entry until its time to live is over. The same in all processes.
+   */
+  invalidation?: 'tracking' | 'pubsub' | 'none' | undefined;
+  /**
+   * How long memory may serve as fresh what others have changed when the news of it does not come: Redis, the network or this process
+   * stood still. It is usually well below a millisecond. A sign of life is asked for four times as often. While none comes, memory is
+   * stale and Redis is asked, and when that is away too, each key is loaded once for so long. Milliseconds, or Infinity; default 2,000.
+   */
+  maxLagMs?: number | undefined;
   /** A command that takes longer has failed. Milliseconds, default 500. */
   commandTimeoutMs?: number | undefined;
   /** After a failure Redis is left alone for so long, then probed in the background. Milliseconds, default 1,000. */
@@ -36,6 +50,11 @@ const LONGEST_PX = 100 * 365 * 86_400_000;
 /** The second tier on Redis: `new Cache({ remote: new RedisTier({ client }) })`. */
 export class RedisTier implements RemoteTier {
   readonly leaseMs: number;
+  readonly maxLagMs: number;
+  /** Tells one cache of what others do; absent with `invalidation: 'none'`. */
+  readonly subscribe: ((listener: RemoteListener) => () => void) | undefined;
+  readonly #retryAfterMs: number;
+  #invalidations: Invalidations | undefined;
   readonly #client: RedisClient;
   readonly #prefix: string;
   readonly #tagPrefix: string;
@@ -52,6 +71,7 @@ export class RedisTier implements RemoteTier {
     const {
       client,
       prefix = 'cache:',
+      maxLagMs = 2_000,
       commandTimeoutMs = 500,
       retryAfterMs = 1_000,
       leaseMs = 5_000,
@@ -62,13 +82,17 @@ export class RedisTier implements RemoteTier {
     this.#prefix = text('prefix', prefix);
     if (prefix.startsWith('tag|')) throw optionError('prefix', "a string that does not begin with 'tag|'", prefix);
     this.#tagPrefix = `tag|${prefix}`;
+    const wanted = hearing(client, options.invalidation);
+    this.subscribe = wanted === 'none' ? undefined : (listener) => this.#subscribe(wanted, listener);
+    this.maxLagMs = positiveDuration('maxLagMs', maxLagMs);
     this.leaseMs = timer('leaseMs', leaseMs);
     this.#scanCount = count('scanCount', scanCount);
     this.#clock = checkClock(clock);
     this.#missed = new MissedWrites();
+    this.#retryAfterMs = timer('retryAfterMs', retryAfterMs);
     this.#circuit = new RedisCircuit({
       commandTimeoutMs: timer('commandTimeoutMs', commandTimeoutMs),
-      retryAfterMs: timer('retryAfterMs', retryAfterMs),
+      retryAfterMs,
       clock,
       recover: () => this.#recover(),
     });
@@ -80,6 +104,7 @@ export class RedisTier implements RemoteTier {
     const entry = decode(text);
     // A value of our format that cannot be read would stand in the way of every load until it expires.
     if (entry === undefined && isValue(text)) await this.#call('UNLINK', this.#prefix + key);
+    if (entry !== undefined) this.#invalidations?.own.found(key);
     return entry;
   }
 
@@ -90,7 +115,11 @@ export class RedisTier implements RemoteTier {
     const texts = await (this.#client.nodes === undefined
       ? this.#call('MGET', ...names)
       : Promise.all(names.map((name) => this.#call('GET', name))));
-    return ((texts ?? []) as unknown[]).map(decode);
+    const entries = ((texts ?? []) as unknown[]).map(decode);
+    entries.forEach((entry, index) => {
+      if (entry !== undefined) this.#invalidations?.own.found(keys[index] as string);
+    });
+    return entries;
   }
 
   async lease(key: string, seen: string | undefined, tags: readonly string[]): Promise<LeaseAnswer> {
@@ -99,49 +128,65 @@ export class RedisTier implements RemoteTier {
     // Before the load, so that a deleteByTag that runs during it finds the key.
     const index = await this.#indexed(key, tags, Math.max(this.leaseMs, LONGEST_LOAD_MS));
     if (index === undefined) return { state: 'unavailable' };
+    this.#invalidations?.own.add(key, token);
     const answer = await this.#run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, this.leaseMs);
     if (answer === 1) return { state: 'granted', token };
     return { state: answer === 0 ? 'held' : answer === 2 ? 'changed' : 'unavailable' };
   }
 
   async renew(key: string, token: string): Promise<void> {
-    if (this.#available()) await this.#run(RENEW, [this.#prefix + key], token, this.leaseMs);
+    if (!this.#available()) return;
+    this.#invalidations?.own.add(key, token);
+    await this.#run(RENEW, [this.#prefix + key], token, this.leaseMs);
   }
 
   async release(key: string, token: string): Promise<void> {
-    if (this.#available()) await this.#run(RELEASE, [this.#prefix + key], token);
+    if (!this.#available()) return;
+    this.#invalidations?.own.remove(key);
+    await this.#run(RELEASE, [this.#prefix + key], token);
   }
 
   async store(key: string, token: string, entry: RemoteWrite): Promise<'stored' | 'lost' | 'unavailable'> {
     if (!this.#available()) return 'unavailable';
-    const text = encode(newVersion(), entry);
+    const version = newVersion();
+    const text = encode(version, entry);
     const index = await this.#indexed(key, entry.tags, entry.keepMs);
     if (index === undefined) return 'unavailable';
+    this.#invalidations?.own.add(key, version);
     const answer = await this.#run(STORE, index.keys, ...index.args, text, token);
     return answer === 1 ? 'stored' : answer === 0 ? 'lost' : 'unavailable';
   }
 
   set(key: string, entry: RemoteWrite): Promise<void> {
     const missed: MissedWrite[] = [{ kind: 'key', name: key }];
-    const text = encode(newVersion(), entry);
+    const version = newVersion();
+    const text = encode(version, entry);
+    const write = (set: () => Promise<unknown>) =>
+      this.#write(
+        missed,
+        async () => {
+          this.#invalidations?.own.add(key, version);
+          await set();
+          if (this.#invalidations?.byMessagesOnly) await this.#publish({ keys: [key] });
+        },
+        undefined,
+      );
     if (entry.tags.length === 0) {
       const px = expiry(entry.keepMs);
-      const set = async () =>
-        void (await this.#call('SET', this.#prefix + key, text, ...(px === undefined ? [] : ['PX', px])));
-      return this.#turns.after([key], () => this.#write(missed, set, undefined));
+      const set = () => this.#call('SET', this.#prefix + key, text, ...(px === undefined ? [] : ['PX', px]));
+      return this.#turns.after([key], () => write(set));
     }
     if (!this.#isCluster) {
       const { keys, args } = this.#index(key, entry.tags, entry.keepMs);
-      const set = async () => void (await this.#runInOrder(SET, keys, ...args, text));
-      return this.#write(missed, set, undefined);
+      return write(() => this.#runInOrder(SET, keys, ...args, text));
     }
-    return this.#turns.during([key], () => this.#write(missed, () => this.#setAcross(key, entry, text), undefined));
+    return this.#turns.during([key], () => write(() => this.#setAcross(key, entry, text)));
   }
 
   delete(keys: readonly string[]): Promise<number> {
     const missed = keys.map((name): MissedWrite => ({ kind: 'key', name }));
     const names = keys.map((key) => this.#prefix + key);
-    const unlink = () => this.#write(missed, () => this.#unlink(names), 0);
+    const unlink = () => this.#invalidate(missed, { keys }, () => this.#unlink(names), 0);
     // Too many for one turn on a cluster: what is set later must come later.
     const several = this.#isCluster && keys.length > this.#scanCount;
     return several ? this.#turns.during(keys, unlink) : this.#turns.after(keys, unlink);
@@ -152,29 +197,56 @@ export class RedisTier implements RemoteTier {
     const version = newVersion();
     const now = digits(this.#wallNow());
     const expireAll = () =>
-      Promise.all(keys.map((key) => this.#runInOrder(EXPIRE, [this.#prefix + key], version, now)));
-    await this.#turns.after(keys, () => this.#write(missed, expireAll, []));
+      Promise.all(
+        keys.map((key) => {
+          this.#invalidations?.own.add(key, version);
+          return this.#runInOrder(EXPIRE, [this.#prefix + key], version, now);
+        }),
+      );
+    await this.#turns.after(keys, () => this.#invalidate(missed, { keys }, expireAll, []));
   }
 
   async deleteByTag(tags: readonly string[]): Promise<void> {
     const missed = tags.map((name): MissedWrite => ({ kind: 'tag', name }));
     const unlinkAll = () => Promise.all(tags.map((tag) => this.#unlinkTagged(tag)));
-    await this.#turns.afterAll(() => this.#write(missed, unlinkAll, []));
+    await this.#turns.afterAll(() => this.#invalidate(missed, { tags }, unlinkAll, []));
   }
 
   deleteByPattern(pattern: string): Promise<number> {
     const missed: MissedWrite[] = [{ kind: 'pattern', name: pattern }];
-    return this.#turns.afterAll(() => this.#write(missed, () => this.#unlinkMatching(pattern), 0));
+    return this.#turns.afterAll(() => this.#invalidate(missed, { pattern }, () => this.#unlinkMatching(pattern), 0));
   }
 
   async clear(): Promise<void> {
     await this.deleteByPattern('*');
   }
 
-  /** Sends nothing any more. The client is left as it is. */
+  /** Sends nothing any more, and closes the connections that were made to hear of changes. The client is left as it is. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#circuit.stop();
+    this.#invalidations?.close();
+  }
+
+  #subscribe(wanted: Hearing, listener: RemoteListener): () => void {
+    const invalidations = new Invalidations({
+      client: this.#client,
+      wanted,
+      prefix: this.#prefix,
+      maxLagMs: this.maxLagMs,
+      retryAfterMs: this.#retryAfterMs,
+      clock: this.#clock,
+      listener,
+      sender: newVersion(),
+      versionOf: (key) => this.#versionOf(key),
+    });
+    this.#invalidations = invalidations;
+    return () => invalidations.close();
+  }
+
+  async #versionOf(key: string): Promise<string> {
+    if (!this.#available()) throw new RedisUnavailableError('@x/cache: Redis is not connected');
+    return String((await this.#call('GETRANGE', this.#prefix + key, 0, 19)) ?? '').slice(4);
   }
 
   #wallNow(): number {
@@ -226,12 +298,44 @@ export class RedisTier implements RemoteTier {
     }
   }
 
+  /** A write that takes something away: others hear of it by a message too, since the server tells nothing of a key that it does not have. */
+  #invalidate<T>(missed: readonly MissedWrite[], news: News, run: () => Promise<T>, otherwise: T): Promise<T> {
+    const told = async () => {
+      const answer = await run();
+      await this.#publish(news);
+      return answer;
+    };
+    return this.#write(missed, told, otherwise);
+  }
+
+  async #publish(news: News): Promise<void> {
+    const invalidations = this.#invalidations;
+    if (invalidations === undefined) return;
+    await Promise.all(
+      invalidations
+        .messages(news, this.#scanCount)
+        .map((message) =>
+          this.#circuit.guard(() =>
+            this.#client.call('PUBLISH', invalidations.channel, message).catch(invalidations.unpublished),
+          ),
+        ),
+    );
+  }
+
   async #recover(): Promise<void> {
     if (!this.#connected()) throw new RedisUnavailableError('@x/cache: Redis is not connected');
     await this.#call('PING');
-    await this.#missed.replay(({ kind, name }) => {
-      if (kind === 'key') return this.#unlink([this.#prefix + name]);
-      return kind === 'tag' ? this.#unlinkTagged(name) : this.#unlinkMatching(name);
+    await this.#missed.replay(async ({ kind, name }) => {
+      if (kind === 'key') {
+        await this.#unlink([this.#prefix + name]);
+        await this.#publish({ keys: [name] });
+      } else if (kind === 'tag') {
+        await this.#unlinkTagged(name);
+        await this.#publish({ tags: [name] });
+      } else {
+        await this.#unlinkMatching(name);
+        await this.#publish({ pattern: name });
+      }
     });
   }
 
@@ -306,6 +410,22 @@ export class RedisTier implements RemoteTier {
     }
     return deleted;
   }
+}
+
+/** What the client can do: to hear of changes takes connections of our own. */
+function hearing(client: RedisClient, wanted: RedisTierOptions['invalidation']): 'tracking' | 'pubsub' | 'none' {
+  const able = client.nodes !== undefined || client.duplicate !== undefined;
+  const chosen = optional(invalidationMode, 'invalidation', wanted) ?? (able ? 'tracking' : 'none');
+  if (chosen === 'none') return chosen;
+  if (!able) having('client', ['call', 'duplicate'], client);
+  const reads = client.options?.scaleReads ?? 'master';
+  // A replica may still have what its master has just told us was changed.
+  if (reads !== 'master') throw optionError("client's scaleReads", "'master' unless invalidation is 'none'", reads);
+  return chosen;
+}
+
+function invalidationMode(option: string, value: unknown): 'tracking' | 'pubsub' | 'none' {
+  return oneOf(option, ['tracking', 'pubsub', 'none'], value);
 }
 
 function sum(answers: readonly unknown[]): number {

@@ -1,0 +1,230 @@
+import type { Clock } from '../clock.ts';
+import type { RemoteListener } from '../remote-tier.ts';
+import { type Hearing, InvalidationLink, isRefusal } from './invalidation-link.ts';
+import { OwnWrites } from './own-writes.ts';
+import { connector, type RedisClient, type RedisNode } from './redis-client.ts';
+
+export interface InvalidationsOptions {
+  client: RedisClient;
+  wanted: Hearing;
+  prefix: string;
+  maxLagMs: number;
+  retryAfterMs: number;
+  clock: Clock;
+  listener: RemoteListener;
+  /** Tells this process's messages from others'. */
+  sender: string;
+  /** The version that stands at a key; '' if none. */
+  versionOf: (key: string) => Promise<string>;
+}
+
+/** What was invalidated. */
+export type News = { keys: readonly string[] } | { tags: readonly string[] } | { pattern: string };
+
+/** What processes tell each other. */
+interface Published {
+  from: string;
+  keys?: readonly string[];
+  tags?: readonly string[];
+  pattern?: string;
+}
+
+const LONGEST_HEARTBEAT_MS = 5_000;
+
+/** Hears what others do to the keys below a prefix, from one server or from all masters of a cluster, and tells a listener. */
+export class Invalidations {
+  /** What this process does to keys below the prefix: it need not be told of that. */
+  readonly own: OwnWrites = new OwnWrites();
+  readonly #options: InvalidationsOptions;
+  readonly #storedPrefix: string;
+  readonly #heartbeatMs: number;
+  /** By host and port. */
+  readonly #links = new Map<string, { link: InvalidationLink; currentAt: number }>();
+  /** Questions about own writes that Redis has not answered. */
+  readonly #asking = new Set<Promise<void>>();
+  #hearing: Hearing;
+  #degradedTo: string | undefined;
+  #back = false;
+  #publishes = true;
+  #timer: unknown;
+  #closed = false;
+
+  constructor(options: InvalidationsOptions) {
+    this.#options = options;
+    this.#hearing = options.wanted;
+    this.#storedPrefix = (options.client.options?.keyPrefix ?? '') + options.prefix;
+    this.#heartbeatMs = Math.min(options.maxLagMs / 4, LONGEST_HEARTBEAT_MS);
+    this.#watchTopology();
+  }
+
+  /** Whether the server tells nothing of changes. */
+  get byMessagesOnly(): boolean {
+    return this.#hearing === 'pubsub';
+  }
+
+  get channel(): string {
+    return `invalidate|${this.#storedPrefix}`;
+  }
+
+  /** What to publish; at most so many keys in one message. */
+  messages(news: News, most: number): string[] {
+    if (!this.#publishes) return [];
+    const from = this.#options.sender;
+    if (!('keys' in news)) return [JSON.stringify({ from, ...news })];
+    const messages: string[] = [];
+    for (let at = 0; at < news.keys.length; at += most) {
+      messages.push(JSON.stringify({ from, keys: news.keys.slice(at, at + most) }));
+    }
+    return messages;
+  }
+
+  /** Takes it well that the server does not let us publish. */
+  readonly unpublished = (error: unknown): void => {
+    if (!isRefusal(error)) throw error;
+    this.#publishes = false;
+    this.#options.listener.degraded('unpublished', error);
+  };
+
+  close(): void {
+    this.#closed = true;
+    this.#options.clock.clearTimeout(this.#timer);
+    for (const { link } of this.#links.values()) link.close();
+    this.#links.clear();
+  }
+
+  /** One link for each node. The client's own events would do too, but it is not ours to listen to. */
+  #watchTopology(): void {
+    const { client, clock } = this.#options;
+    const nodes: readonly RedisNode[] = client.nodes?.('master') ?? [client];
+    const names = new Set(nodes.map(nameOf));
+    let changed = false;
+    for (const [name, { link }] of this.#links) {
+      if (names.has(name)) continue;
+      link.close();
+      this.#links.delete(name);
+      changed = true;
+    }
+    for (const node of nodes) {
+      if (this.#links.has(nameOf(node))) continue;
+      this.#add(node);
+      changed = true;
+    }
+    if (changed) this.#lost(new Error('@x/cache: the nodes of the cluster have changed'));
+    this.#whenAllUp();
+    if (client.nodes === undefined) return;
+    this.#timer = clock.setTimeout(() => this.#watchTopology(), this.#heartbeatMs);
+    (this.#timer as { unref?: () => void }).unref?.();
+  }
+
+  #add(node: RedisNode): void {
+    const connect = connector(node);
+    if (connect === undefined) return;
+    const { wanted, retryAfterMs, clock } = this.#options;
+    const name = nameOf(node);
+    const link = new InvalidationLink({
+      connect,
+      wanted,
+      keyPrefix: this.#storedPrefix,
+      channel: this.channel,
+      heartbeatMs: this.#heartbeatMs,
+      retryAfterMs,
+      clock,
+      onKeys: (names) => this.#heardKeys(names),
+      onPublished: (text) => this.#heardPublished(text),
+      onUp: (hearing) => {
+        this.#hearing = hearing;
+        if (hearing === wanted) this.#degradedTo = undefined;
+        this.#whenAllUp();
+      },
+      onDown: (reason) => this.#lost(reason),
+      onCurrent: (at) => void this.#current(name, at),
+      onRefused: (instead, error) => this.#refused(instead, error),
+    });
+    this.#links.set(name, { link, currentAt: Number.NEGATIVE_INFINITY });
+  }
+
+  #lost(reason: unknown): void {
+    if (!this.#back) return;
+    this.#back = false;
+    this.#options.listener.lost(reason);
+  }
+
+  #whenAllUp(): void {
+    if (this.#back || this.#links.size === 0) return;
+    for (const { link } of this.#links.values()) if (!link.up) return;
+    this.#back = true;
+    const now = this.#options.clock.now();
+    for (const each of this.#links.values()) each.currentAt = now;
+    this.#options.listener.back();
+  }
+
+  async #current(name: string, at: number): Promise<void> {
+    // What was heard before is told before.
+    await Promise.all(this.#asking);
+    const heard = this.#links.get(name);
+    if (heard === undefined || this.#closed || !this.#back) return;
+    heard.currentAt = Math.max(heard.currentAt, at);
+    this.own.age();
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const { currentAt } of this.#links.values()) oldest = Math.min(oldest, currentAt);
+    this.#options.listener.current(this.#options.clock.now() - oldest);
+  }
+
+  #refused(instead: 'pubsub' | 'none', error: unknown): void {
+    if (instead === this.#degradedTo) return;
+    this.#degradedTo = instead;
+    this.#options.listener.degraded(instead, error);
+  }
+
+  #heardKeys(names: readonly string[] | undefined): void {
+    const { listener } = this.#options;
+    if (names === undefined) listener.everythingChanged();
+    const foreign: string[] = [];
+    for (const name of names ?? []) {
+      if (!name.startsWith(this.#storedPrefix)) continue;
+      const key = name.slice(this.#storedPrefix.length);
+      const version = this.own.version(key);
+      if (version === undefined) foreign.push(key);
+      else if (listener.holds(key)) this.#ask(key, version);
+    }
+    if (foreign.length > 0) listener.changed(foreign);
+  }
+
+  /** Tells of the key unless what stands there is this process's own. */
+  #ask(key: string, version: string): void {
+    const { listener, versionOf } = this.#options;
+    const asked = versionOf(key).then(
+      (found) => {
+        // Ours has perhaps been followed by another of ours meanwhile.
+        if (found !== version && !this.own.explains(key, found)) listener.changed([key]);
+      },
+      () => listener.changed([key]),
+    );
+    this.#asking.add(asked);
+    void asked.then(() => this.#asking.delete(asked));
+  }
+
+  #heardPublished(text: string): void {
+    const { listener, sender } = this.#options;
+    let heard: Published;
+    try {
+      heard = JSON.parse(text) as Published;
+      if (heard.from === sender) return;
+      if (isTexts(heard.keys)) listener.changed(heard.keys);
+      else if (isTexts(heard.tags)) listener.tagsChanged(heard.tags);
+      else if (typeof heard.pattern === 'string' && heard.pattern !== '') listener.patternChanged(heard.pattern);
+      else listener.everythingChanged();
+    } catch {
+      // Whoever says something that we do not understand may mean anything.
+      listener.everythingChanged();
+    }
+  }
+}
+
+function nameOf(node: RedisNode): string {
+  return `${node.options?.host ?? ''}:${node.options?.port ?? ''}`;
+}
+
+function isTexts(list: unknown): list is readonly string[] {
+  return Array.isArray(list) && list.every((item) => typeof item === 'string');
+}
