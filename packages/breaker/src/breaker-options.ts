@@ -1,5 +1,5 @@
 import type { Classify } from './classify.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, systemClock } from './clock.ts';
 import { ConsecutiveRule } from './consecutive-rule.ts';
 import type { ProbeRule } from './half-open-probes.ts';
 import {
@@ -7,13 +7,17 @@ import {
   checkFinite,
   checkFunction,
   checkInteger,
+  checkMethods,
+  checkOptionalFunction,
   checkOptionalObject,
+  checkOptionalString,
   checkRatio,
   checkShare,
   wrongOption,
 } from './option-checks.ts';
 import { CountWindow, TimeWindow } from './outcome-window.ts';
 import { RateRule } from './rate-rule.ts';
+import type { SharedState } from './shared-state.ts';
 import type { BreakerSnapshot } from './snapshot.ts';
 import { AnyRule, type TripRule } from './trip-rule.ts';
 
@@ -49,12 +53,27 @@ export interface CircuitBreakerOptions {
   classify?: Classify | undefined;
   /** What `toJSON()` gave, maybe in another process. Refused if it is none; capped if it lies too far ahead. */
   initialState?: BreakerSnapshot | undefined;
+  /** Shares the circuit with the breakers of the same `name` in other processes (`@x/breaker/redis`). Default: none. */
+  shared?: SharedState | undefined;
   /** Whether a `CircuitOpenError` has a stack trace. Default false: the trace would be most of the cost of a refusal. */
   stackTraces?: boolean | undefined;
   /** Default: the process's monotonic clock. */
   clock?: Clock | undefined;
   /** For `recoveryBackoff.jitter`: from 0 up to 1. Default `Math.random`. */
   random?: (() => number) | undefined;
+}
+
+/** Throws unless the options that no rule and no time-out reads are as they should be. */
+export function checkBreakerOptions(options: CircuitBreakerOptions): void {
+  const { name, classify, admit, clock = systemClock, stackTraces = false, shared } = options;
+  checkOptionalString('name', name);
+  checkOptionalFunction('classify', classify);
+  checkOptionalFunction('admit', admit);
+  checkMethods('clock', clock, ['now']);
+  if (typeof stackTraces !== 'boolean') throw wrongOption('stackTraces', 'true or false', stackTraces);
+  if (shared === undefined) return;
+  checkMethods('shared', shared, ['join']);
+  if (name === undefined) throw wrongOption('name', 'given with shared', undefined);
 }
 
 /** The options that only the breaker's time-outs read, checked and with defaults. */
@@ -83,6 +102,9 @@ export function checkRecovery(options: CircuitBreakerOptions): Recovery {
   return { timeoutMs: recoveryTimeoutMs, factor, maxMs, jitter, maxRetryAfterMs, leaseMs: probeLeaseMs, random };
 }
 
+/** More than all calls: never reached. */
+const NO_RATE = 2;
+
 /** The rule for a closed circuit that the options ask for. */
 export function createTripRule(options: CircuitBreakerOptions): TripRule {
   const { window, failureThreshold = window === undefined ? 5 : undefined, slowCall } = options;
@@ -105,20 +127,17 @@ export function createTripRule(options: CircuitBreakerOptions): TripRule {
       checkShare('slowCall.rate', slowCall.rate);
     }
     const minimumCalls = checkMinimumCalls(options);
-    rules.push(new RateRule(createWindow(window), { failureRate, slowRate: slowCall?.rate ?? 2, minimumCalls }));
+    rules.push(new RateRule(createWindow(window), { failureRate, slowRate: slowCall?.rate ?? NO_RATE, minimumCalls }));
   }
   return rules.length === 1 && rules[0] !== undefined ? rules[0] : new AnyRule(rules);
 }
 
-/** How a half-open circuit decides: by the rates if there are any, else the first failure ends it. */
+/** How a half-open circuit decides: as the rules do, by the rates alone, or, where failures in a row count, at the first failure. */
 export function createProbeRule(options: CircuitBreakerOptions): ProbeRule {
-  const { halfOpenCalls: calls = 1, window, failureRate = 0.5, slowCall } = options;
+  const { halfOpenCalls: calls = 1, window, failureThreshold, failureRate = 0.5, slowCall } = options;
   checkInteger('halfOpenCalls', calls, 1);
-  return {
-    calls,
-    failuresToFail: window === undefined ? 1 : failureRate * calls,
-    slowToFail: slowCall === undefined ? Number.POSITIVE_INFINITY : slowCall.rate * calls,
-  };
+  const anyFailure = window === undefined || failureThreshold !== undefined;
+  return { calls, failureRate: anyFailure ? 0 : failureRate, slowRate: slowCall?.rate ?? NO_RATE };
 }
 
 function checkMinimumCalls({ window, minimumCalls }: CircuitBreakerOptions): number {

@@ -1,13 +1,14 @@
 import type { BreakerPermit } from './permit.ts';
+import { reaches } from './rate-rule.ts';
 
 /** What the probes have come to. */
 export type ProbeVerdict = 'undecided' | 'passed' | 'failed';
 
-/** How many outcomes decide, and how many failed or slow ones do so at once. */
+/** How many outcomes decide, and which share of them, failed or slow, does so at once. */
 export interface ProbeRule {
   calls: number;
-  failuresToFail: number;
-  slowToFail: number;
+  failureRate: number;
+  slowRate: number;
 }
 
 /** One half-open period: the probes that are out, and the outcomes of those that came back. */
@@ -53,8 +54,8 @@ export class HalfOpenProbes {
     this.#outcomes += 1;
     if (failed) this.#failures += 1;
     if (slow) this.#slow += 1;
-    if (this.#failures > 0 && this.#failures >= this.#rule.failuresToFail) return 'failed';
-    if (this.#slow > 0 && this.#slow >= this.#rule.slowToFail) return 'failed';
-    return this.#outcomes < this.#rule.calls ? 'undecided' : 'passed';
+    const { calls, failureRate, slowRate } = this.#rule;
+    if (reaches(this.#failures, calls, failureRate) || reaches(this.#slow, calls, slowRate)) return 'failed';
+    return this.#outcomes < calls ? 'undecided' : 'passed';
   }
 }

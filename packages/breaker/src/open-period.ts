@@ -22,8 +22,9 @@ export class OpenPeriod {
   }
 
   /** Goes on with a period that began elsewhere and has so long to run. */
-  resume(now: number, remainingMs: number): void {
+  resume(now: number, remainingMs: number, openings: number): void {
     const { maxMs, maxRetryAfterMs } = this.#recovery;
+    this.openings = openings;
     this.#lengthMs = Math.max(0, Math.min(remainingMs, Math.max(maxMs, maxRetryAfterMs)));
     this.until = now + this.#lengthMs;
   }

@@ -11,22 +11,25 @@ export interface Permit extends Disposable {
   release(): void;
 }
 
-type Settle = (permit: BreakerPermit, verdict: Verdict, error: unknown) => void;
+/** Who gave a permit out. */
+interface Issuer {
+  settle(permit: BreakerPermit, verdict: Verdict, error: unknown): void;
+}
 
 export class BreakerPermit implements Permit {
-  /** Of the breaker's states, the one in which it was given out. */
+  /** Of the circuit's states, the one in which it was given out. */
   readonly generation: number;
   readonly startedAt: number;
   /** When a probe loses it. `Infinity` for a permit of a closed circuit. */
   readonly leaseUntil: number;
   lost = false;
-  #settle: Settle | undefined;
+  #issuer: Issuer | undefined;
 
-  constructor(generation: number, startedAt: number, leaseUntil: number, settle: Settle) {
+  constructor(generation: number, startedAt: number, leaseUntil: number, issuer: Issuer) {
     this.generation = generation;
     this.startedAt = startedAt;
     this.leaseUntil = leaseUntil;
-    this.#settle = settle;
+    this.#issuer = issuer;
   }
 
   success(): void {
@@ -50,8 +53,8 @@ export class BreakerPermit implements Permit {
   }
 
   settle(verdict: Verdict, error: unknown): void {
-    const settle = this.#settle;
-    this.#settle = undefined;
-    settle?.(this, verdict, error);
+    const issuer = this.#issuer;
+    this.#issuer = undefined;
+    issuer?.settle(this, verdict, error);
   }
 }

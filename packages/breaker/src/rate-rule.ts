@@ -24,12 +24,18 @@ export class RateRule implements TripRule {
     window.add(failed, slow, now);
     if (window.calls < minimumCalls) return undefined;
     // Also after a success: it may be the call that makes up the minimum.
-    if (window.failures > 0 && window.failures >= failureRate * window.calls) return 'failure-rate';
-    if (window.slow > 0 && window.slow >= slowRate * window.calls) return 'slow-call-rate';
+    if (reaches(window.failures, window.calls, failureRate)) return 'failure-rate';
+    if (reaches(window.slow, window.calls, slowRate)) return 'slow-call-rate';
     return undefined;
   }
 
   clear(): void {
     this.#window.clear();
   }
+}
+
+/** Whether so many of `calls`, one at least, are a share of `rate`. */
+// Divided, not multiplied: 55 / 100 is the very number that 0.55 is, while 0.55 * 100 is a little more than 55.
+export function reaches(count: number, calls: number, rate: number): boolean {
+  return count > 0 && count / calls >= rate;
 }

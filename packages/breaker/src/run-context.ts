@@ -40,3 +40,15 @@ export function callUntilAborted<T>(fn: (context: RunContext) => PromiseLike<T> 
     );
   });
 }
+
+const SETTLED: Promise<void> = Promise.resolve();
+
+/**
+ * A promise that rejects when the caller has had the time to take it: a promise that is rejected from the start is
+ * noted by Node as unhandled and struck off the list again, which costs more than all the rest of a refusal.
+ */
+export function rejectSoon(reason: unknown): Promise<never> {
+  return new Promise((_, reject) => {
+    SETTLED.then(() => reject(reason));
+  });
+}
