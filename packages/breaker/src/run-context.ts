@@ -49,6 +49,6 @@ const SETTLED: Promise<void> = Promise.resolve();
  */
 export function rejectSoon(reason: unknown): Promise<never> {
   return new Promise((_, reject) => {
-    SETTLED.then(() => reject(reason));
+    void SETTLED.then(() => reject(reason));
   });
 }
