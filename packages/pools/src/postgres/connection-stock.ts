@@ -82,6 +82,16 @@ export class ConnectionStock {
     }
   }
 
+  /** Whether the server could not be reached when it was last tried, and no connection is left. */
+  get away(): boolean {
+    return this.#down !== undefined && this.#all.size === 0;
+  }
+
+  /** Tries, after a while, whether the server is back, though nobody waits. */
+  probe(): void {
+    if (!this.#closed && this.#connecting === 0) this.#refillLater(1);
+  }
+
   /** Opens as many as those who wait lack. */
   openForWaiting(): void {
     this.#open(this.#demand.waiting() - this.#connecting);
@@ -240,22 +250,22 @@ export class ConnectionStock {
     this.openForWaiting();
   }
 
-  #refill(): void {
+  #refill(atLeast = 0): void {
     if (this.#closed) return;
     const missing = this.#keepsMinimum ? this.#settings.minSize - this.#all.size - this.#connecting : 0;
-    this.#open(Math.max(missing, this.#demand.waiting() - this.#connecting));
+    this.#open(Math.max(atLeast, missing, this.#demand.waiting() - this.#connecting));
     if (this.#down !== undefined) this.#refillLater();
   }
 
   /** Soon, then at intervals that double up to half a second; never all pools at the same moment. */
-  #refillLater(): void {
+  #refillLater(atLeast = 0): void {
     const { clock, minSize, random } = this.#settings;
     const short = this.#keepsMinimum && this.#all.size + this.#connecting < minSize;
-    if (this.#refillTimer !== undefined || this.#closed || (!short && this.#demand.waiting() === 0)) return;
+    if (this.#refillTimer !== undefined || this.#closed || (!short && atLeast + this.#demand.waiting() === 0)) return;
     const ms = (0.5 + random() / 2) * Math.min(500, 25 * 2 ** Math.min(this.#failedAttempts, 10));
     const timer = clock.setTimeout(() => {
       this.#refillTimer = undefined;
-      this.#refill();
+      this.#refill(atLeast);
     }, ms);
     (timer as { unref?: () => void } | undefined)?.unref?.();
     this.#refillTimer = timer;

@@ -51,6 +51,13 @@ export interface PostgresPoolOptions {
    * again on another. Milliseconds, default 25, from 2.
    */
   sharedStallMs?: number | undefined;
+  /** How often the connection of `listen` is tried, so that a dead one is found out. Milliseconds, default 30,000; Infinity for never. */
+  listenCheckMs?: number | undefined;
+  /**
+   * A second pool, for reads with `from: 'replica'`: its own connection string or `connection`, and any other option. While
+   * it cannot be reached, such reads go to the primary. Default: none, and they go to the primary.
+   */
+  replica?: Omit<PostgresPoolOptions, 'replica'> | undefined;
   /** Time. Default: the process's own. */
   clock?: Clock | undefined;
   /** For jitter, 0 to 1. Default `Math.random`. */
@@ -72,6 +79,7 @@ export interface PoolSettings {
   readonly reset: 'connection' | 'always' | 'never';
   readonly leakDetectionMs: number;
   readonly sharedStallMs: number;
+  readonly listenCheckMs: number;
   readonly clock: Clock;
   readonly random: () => number;
   readonly connection: ConnectionSettings;
@@ -107,6 +115,7 @@ export function poolSettings(options: PostgresPoolOptions): PoolSettings {
     commandTimeoutMs: number('commandTimeoutMs', 30_000, { min: 1, infinity: true }),
     reset,
     leakDetectionMs: number('leakDetectionMs', Number.POSITIVE_INFINITY, { min: 1, infinity: true }),
+    listenCheckMs: number('listenCheckMs', 30_000, { min: 1, infinity: true }),
     sharedStallMs: number('sharedStallMs', 25, { min: 2, max: longestTimerMs }),
     clock,
     random: options.random ?? Math.random,

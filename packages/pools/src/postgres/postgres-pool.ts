@@ -5,8 +5,10 @@ import type { InsertManyOptions, InsertRow, TableName } from './insert-many.ts';
 import type { Leak } from './leak-watch.ts';
 import { Lending } from './lending.ts';
 import { LentClient } from './lent-client.ts';
+import { Listener, type ListenOptions, type NotificationListener, type Subscription } from './listener.ts';
 import { type PoolSettings, type PostgresPoolOptions, poolSettings } from './pool-options.ts';
 import { type Lender, PooledConnection, queryConfig } from './pooled-connection.ts';
+import { ReplicaReads } from './replica.ts';
 import { streamRows } from './row-stream.ts';
 import { SharedLane } from './shared-lane.ts';
 import { sharedRead } from './shared-read.ts';
@@ -43,10 +45,14 @@ export interface PostgresPoolStats {
 /** PostgreSQL over connections that are warm, bounded, and survive what happens to them. */
 export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDisposable {
   readonly name: string;
+  /** The pool of the `replica` option: for its `stats()`, and for reads that must not go to the primary. */
+  readonly replica: PostgresPool | undefined;
   readonly #settings: PoolSettings;
   readonly #lending: Lending;
   readonly #lender: Lender;
   readonly #lane: SharedLane;
+  readonly #listener: Listener;
+  readonly #replicaReads: ReplicaReads;
   #starting: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
   #queries = 0;
@@ -72,18 +78,30 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
         if (signal?.aborted !== true || error !== signal.reason) this.#queryFailures++;
       },
     };
+    const { replica, clock, random } = options;
+    if (replica !== undefined) {
+      this.replica = new PostgresPool({ clock, random, name: `${this.name}-replica`, ...replica });
+    }
+    this.#replicaReads = new ReplicaReads(this, (pool) => pool.#isAway(), this.#settings.clock);
+    this.#listener = new Listener(this.#lending, this.#settings);
     this.#lane = new SharedLane(this.#lending, this.#settings, (command, signal, timeoutMs) =>
       this.#runOnce(command, signal, this.#deadline(timeoutMs)),
     );
   }
 
-  /** Opens `minSize` connections (at least one) at once; rejects with what is wrong if that cannot be done. */
+  /**
+   * Opens `minSize` connections (at least one) at once; rejects with what is wrong if that cannot be done. A replica is
+   * waited for too, but one that cannot be reached is no reason to fail: the primary takes its reads meanwhile.
+   */
   start(): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(this.#lending.closedError());
-    this.#starting ??= this.#lending.stock.start().catch((error: unknown) => {
-      this.#starting = undefined;
-      throw error;
-    });
+    this.#starting ??= Promise.all([this.#lending.stock.start(), this.replica?.start().catch(() => {})]).then(
+      () => {},
+      (error: unknown) => {
+        this.#starting = undefined;
+        throw error;
+      },
+    );
     return this.#starting;
   }
 
@@ -92,8 +110,9 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
     params: readonly unknown[] = [],
     options: PoolQueryOptions = {},
   ): Promise<pg.QueryResult<R>> {
-    const { signal, timeoutMs, lane } = options;
+    const { signal, timeoutMs, lane, from } = options;
     signal?.throwIfAborted();
+    if (from !== undefined) return this.#replicaReads.run((pool, rest) => pool.query<R>(sql, params, rest), options);
     const command = queryConfig(sql, params, options);
     const sent = this.#lender.names.resolve(command);
     const deadline = timeoutMs === undefined ? undefined : this.#deadline(checkedTimeout(timeoutMs));
@@ -132,6 +151,15 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
 
   /** Runs `fn` in a transaction: committed when it resolves, rolled back when it throws. */
   async transaction<T>(fn: (tx: PooledConnection) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    const { from } = options;
+    if (from !== undefined) {
+      if (from === 'replica' && options.readOnly !== true) {
+        throw new TypeError(
+          "@x/pools: PostgresPool.transaction: from: 'replica' must come with readOnly: true, got none",
+        );
+      }
+      return this.#replicaReads.run((pool, rest) => pool.transaction(fn, rest), options);
+    }
     const retries = numberOption('PostgresPool.transaction', 'retries', options.retries, 0, { min: 0, integer: true });
     for (let attempt = 0; ; attempt++) {
       try {
@@ -156,6 +184,9 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
     params: readonly unknown[] = [],
     options: StreamOptions = {},
   ): AsyncGenerator<R, void, undefined> {
+    const { from, ...rest } = options;
+    const pool = this.#replicaReads.choose(from);
+    if (pool !== this) return pool.stream<R>(sql, params, rest);
     return streamRows<R>(this.#lending, this.#lender, this.#settings.reset === 'always', sql, params, options);
   }
 
@@ -184,6 +215,17 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
     return this.transaction((tx) => tx.insertMany(table, columns, rows, options) as Promise<Row[] | number>, {
       signal: options.signal,
     });
+  }
+
+  /**
+   * Tells `listener` of each NOTIFY on a channel. All channels of a pool share one connection, which is one of `maxSize`
+   * while anybody listens. When it is lost, it is made again, and `onReconnect` says that notifications may have been missed.
+   *
+   * @throws PoolError when the server cannot be reached at first
+   */
+  listen(channel: string, listener: NotificationListener, options: ListenOptions = {}): Promise<Subscription> {
+    if (this.#closed !== undefined) return Promise.reject(this.#lending.closedError());
+    return this.#listener.listen(channel, listener, options);
   }
 
   /** Tells of connections that are out for longer than `leakDetectionMs`. Gives what takes the listener back. */
@@ -222,8 +264,10 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
   close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
     if (this.#closed === undefined) {
       const timeoutMs = numberOption('PostgresPool.close', 'timeoutMs', options.timeoutMs, 10_000, { min: 0 });
-      this.#closed = this.#lending.close(timeoutMs);
+      const letGo = this.#listener.close();
+      const closing = [this.#lending.close(timeoutMs), letGo, this.replica?.close({ timeoutMs })];
       this.#lane.close(this.#lending.closedError());
+      this.#closed = Promise.all(closing).then(() => {});
     }
     return this.#closed;
   }
@@ -273,6 +317,13 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
     this.#lender.queryFailed(error, signal);
     if (error instanceof Error && error !== signal?.reason) Error.captureStackTrace(error, this.query);
     return error;
+  }
+
+  /** When it is away, it is tried again in the background. */
+  #isAway(): boolean {
+    const { stock } = this.#lending;
+    if (stock.away) stock.probe();
+    return stock.away;
   }
 
   #deadline(timeoutMs: number | undefined): number | undefined {

@@ -26,13 +26,20 @@ export interface PoolQueryOptions extends QueryOptions {
    * the answers to theirs. It must leave nothing behind in its session. Default `exclusive`.
    */
   lane?: 'exclusive' | 'shared' | undefined;
+  /** `replica`: a read for the pool of the `replica` option, or for the primary while that cannot be reached. Default `primary`. */
+  from?: ReadFrom | undefined;
 }
+
+/** Which server is asked. */
+export type ReadFrom = 'primary' | 'replica';
 
 export interface StreamOptions {
   /** Rows fetched at a time. Default 500, from 1. */
   batchSize?: number | undefined;
   /** Stops the query, on the server too. */
   signal?: AbortSignal | undefined;
+  /** `replica`: as of `query`. Rows that have begun to come are not begun again elsewhere. Default `primary`. */
+  from?: ReadFrom | undefined;
 }
 
 /** The ways to run SQL, the same on a pool, a connection and a transaction. */

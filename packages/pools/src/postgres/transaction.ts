@@ -2,12 +2,15 @@ import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { endsConnection, sqlStateOf } from './connect-error.ts';
 import type { PgConnection } from './pg-connection.ts';
+import type { ReadFrom } from './sql-runner.ts';
 
 export interface TransactionOptions {
   /** Default: the database's, which is `read committed` unless it was changed. */
   isolation?: 'read committed' | 'repeatable read' | 'serializable' | undefined;
   /** Forbids writing. Default false. */
   readOnly?: boolean | undefined;
+  /** `replica`: as of `query`, for a transaction that is `readOnly`. Default `primary`. */
+  from?: ReadFrom | undefined;
   /**
    * How often the whole function is run again after a serialization failure or a deadlock. It must not do anything
    * outside the database that may not be done twice. Default 0.
