@@ -181,6 +181,28 @@ describe('a frozen server', () => {
   });
 });
 
+describe('a frozen backend', () => {
+  it('costs its caller the time-out, and nobody else anything; its connection is dropped', async () => {
+    const pool = open({ cancelTimeoutMs: 200 });
+    await pool.start();
+    const stuck = pool.query('select pg_sleep(0.5)', [], { timeoutMs: 1_000 }).catch((error: unknown) => error);
+    await expect.poll(running).toHaveLength(1);
+    const [frozen] = await running();
+    const pid = frozen?.pid ?? 0;
+    process.kill(pid, 'SIGSTOP');
+    try {
+      const others = await Promise.all(Array.from({ length: 10 }, () => pool.fetchOne('select 1 as one')));
+      expect(others).toHaveLength(10);
+      expect(await stuck).toMatchObject({ code: 'ERR_TIMEOUT' });
+      await expect.poll(() => pool.stats(), { timeout: 5_000 }).toMatchObject({ inUse: 0, destroyed: { broken: 1 } });
+      expect(await pool.fetchOne('select 1 as one')).toEqual({ one: 1 });
+    } finally {
+      process.kill(pid, 'SIGCONT');
+    }
+    await expect.poll(async () => (await backends()).length - pool.stats().size, { timeout: 5_000 }).toBe(0);
+  });
+});
+
 describe('a server that dies', () => {
   it('by kill -9 of one backend ends every session with one error each, and work goes on', async () => {
     const pool = open();

@@ -120,16 +120,25 @@ export function poolSettings(options: PostgresPoolOptions): PoolSettings {
     clock,
     random: options.random ?? Math.random,
     connection: {
-      config: {
-        keepAlive: true,
-        ...(options.connectionString === undefined ? {} : { connectionString: options.connectionString }),
-        ...options.connection,
-      },
+      config: clientConfig(options),
       connectTimeoutMs: number('connectTimeoutMs', 10_000, { min: 1 }),
       cancelTimeoutMs: number('cancelTimeoutMs', 5_000, { min: 1 }),
       clock,
     },
   };
+}
+
+/** What pg is given. Of a string and fields together, pg takes the string's; here the fields win. */
+function clientConfig({ connectionString, connection }: PostgresPoolOptions): pg.ClientConfig {
+  if (connectionString === undefined) return { keepAlive: true, ...connection };
+  if (connection === undefined) return { keepAlive: true, connectionString };
+  const { user, host, port, database, password, ssl } = new pg.Client({ connectionString });
+  const said = { user, host, port, database, ssl, ...(typeof password === 'string' ? { password } : {}) };
+  const parameters = URL.canParse(connectionString) ? new URL(connectionString).searchParams : [];
+  const further = [...parameters].filter(
+    ([name]) => !(name in said) && (!name.startsWith('ssl') || name === 'sslnegotiation'),
+  );
+  return { keepAlive: true, ...Object.fromEntries(further), ...said, ...connection };
 }
 
 function checkConnectionString(connectionString: string | undefined): void {
