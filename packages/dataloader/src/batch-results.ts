@@ -14,22 +14,28 @@ export function valuesInOrder<K>(
   { name, missing, cacheKeyFn }: { name: string | null; missing: Missing; cacheKeyFn: (key: K) => unknown },
 ): ArrayLike<unknown> {
   if (isMap(results)) return keys.map((key) => fromMap(results, key, cacheKeyFn, name, missing));
-  if (!isArrayLike(results)) {
+  if (!Array.isArray(results) && !isArrayLike(results)) {
     throw new BatchResultError(
-      `${CONTRACT}, but the function did not return a Promise of an Array: ${String(results)}.${loaderNamed(name)}`,
+      `${CONTRACT}, but the function did not return a Promise of an Array: ${String(results)}.${about(name, keys.length)}`,
+      keys.length,
     );
   }
-  if (results.length !== keys.length) {
-    const lengths = name === null && keys.length <= 10 ? '' : `\n\n${keys.length} keys, ${results.length} values.`;
+  const { length } = results;
+  if (length !== keys.length) {
     throw new BatchResultError(
       `${CONTRACT}, but the function did not return a Promise of an Array of the same length as the Array of keys.` +
-        `\n\nKeys:\n${shown(keys)}\n\nValues:\n${shown(results)}${lengths}${loaderNamed(name)}`,
+        `\n\nKeys:\n${shown(keys)}\n\nValues:\n${shown(results)}${about(name, keys.length, length)}`,
+      keys.length,
+      length,
     );
   }
-  for (let i = 0; i < results.length; i += 1) {
+  for (let i = 0; i < length; i += 1) {
     if (results[i] === undefined && !(i in results)) {
       throw new BatchResultError(
-        `${CONTRACT}, but the function returned a Promise of a sparse Array: there is no value at ${i} of ${results.length}.${loaderNamed(name)}`,
+        `${CONTRACT}, but the function returned a Promise of a sparse Array: there is no value at ${i}.` +
+          about(name, keys.length, length, true),
+        keys.length,
+        length,
       );
     }
   }
@@ -42,8 +48,8 @@ export function isError(value: unknown): value is Error {
 }
 
 /** Why the batch function's call itself broke the contract. */
-export function brokenCall(what: string, name: string | null, cause?: unknown): BatchResultError {
-  return new BatchResultError(`${CONTRACT}, but the function ${what}.${loaderNamed(name)}`, { cause });
+export function brokenCall(what: string, name: string | null, keys: number, cause?: unknown): BatchResultError {
+  return new BatchResultError(`${CONTRACT}, but the function ${what}.${about(name, keys)}`, keys, undefined, { cause });
 }
 
 export function isArrayLike(value: unknown): value is ArrayLike<unknown> {
@@ -75,6 +81,13 @@ function fromMap<K>(
 
 function loaderNamed(name: string | null): string {
   return name === null ? '' : ` (loader "${name}")`;
+}
+
+// Upstream's texts end where ours name the loader and count: where there is no name and one key they are the same.
+function about(name: string | null, keys: number, values?: number, always = false): string {
+  if (name === null && keys <= 1 && !always) return '';
+  const loader = name === null ? 'DataLoader' : `Loader "${name}"`;
+  return `\n\n${loader}: ${keys} ${keys === 1 ? 'key' : 'keys'}, ${values === undefined ? 'no array' : `${values} values`}.`;
 }
 
 // Enough of them to see what went wrong, not ten thousand.

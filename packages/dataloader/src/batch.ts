@@ -1,15 +1,22 @@
-import { Entry, Gate } from './entry.ts';
+import type { BatchEvent } from './batch-events.ts';
+import { Entry, Hit, KEPT, PENDING } from './entry.ts';
 
 /** Who cached an entry, and must forget it when its batch fails. */
 export interface EntryOwner<K, V> {
-  forget(key: K, entry: Entry<K, V>, promise: unknown): void;
+  forget(key: K, entry: Entry<K, V>): void;
 }
+
+/** Entries remember by number, not by reference, in which batch their hits wait. */
+let batchesMade = 0;
 
 /** Keys that are asked for together, and who waits for them. */
 export class Batch<K, V> {
+  readonly id: number;
   readonly keys: K[] = [];
   readonly entries: Entry<K, V>[] = [];
   readonly partition: unknown;
+  /** What its keys weigh together, where the loader has a budget for that. */
+  weight = 0;
   /** Its schedule has fired: no key joins any more. */
   dispatched = false;
   /** Its schedule fired before there was a key in it. */
@@ -18,36 +25,39 @@ export class Batch<K, V> {
   settled = false;
   /** A load inside another batch waits for this one, so this one must not wait for that one's place. */
   urgent = false;
-  /** What aborts it when it takes too long. */
-  timer: unknown;
-  /** When the last key joined; read only by a sliding window. */
+  /** What dispatches it, then what aborts it when it takes too long. */
+  timer: unknown = undefined;
+  /** When it was opened and started, if somebody wants to know; when the last key joined, for a sliding window. */
+  openedAt: number | undefined = undefined;
+  startedAt: number | undefined = undefined;
   joinedAt = 0;
-  /** Somebody who may leave waits, or has waited, for it. */
-  leavable = false;
+  /** What those who watch are told of it. */
+  event: BatchEvent | undefined = undefined;
   /** Somebody who cannot leave waits for it. */
   pinned = false;
   #waiters = 0;
-  #gates: Gate<K, V>[] | undefined;
-  #followers: { at: number; owner: EntryOwner<K, V> }[] | undefined;
+  #hits: Hit<K, V>[] | undefined = undefined;
+  #followers: { at: number; owner: EntryOwner<K, V> }[] | undefined = undefined;
   /** Who asked for the first key, and mostly for all of them. */
-  #owner: EntryOwner<K, V> | undefined;
-  #controller: AbortController | undefined;
-  #positions: Map<unknown, number> | undefined;
-  /** Positions by promise, of as many entries as there are in it; made when somebody looks. */
-  #byPromise: Map<unknown, number> | undefined;
+  #owner: EntryOwner<K, V> | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  #positions: Map<unknown, number> | undefined = undefined;
   readonly #abandoned: (batch: Batch<K, V>, reason: unknown) => void;
 
   constructor(partition: unknown, abandoned: (batch: Batch<K, V>, reason: unknown) => void) {
+    batchesMade += 1;
+    this.id = batchesMade;
     this.partition = partition;
     this.#abandoned = abandoned;
   }
 
-  add(key: K, owner: EntryOwner<K, V>): Entry<K, V> {
-    const entry = Entry.pending<K, V>(this);
+  /** `keepsPromise`: hits on the entry are answered with its promise itself. */
+  add(key: K, owner: EntryOwner<K, V>, keepsPromise: boolean): Entry<K, V> {
+    const entry = new Entry<K, V>(keepsPromise ? KEPT : PENDING, undefined, this.partition, this);
     this.keys.push(key);
     this.entries.push(entry);
-    this.#owner ??= owner;
-    if (this.#owner !== owner) this.follow(this.keys.length - 1, owner);
+    if (this.#owner === undefined) this.#owner = owner;
+    else if (this.#owner !== owner) this.follow(this.keys.length - 1, owner);
     return entry;
   }
 
@@ -62,15 +72,6 @@ export class Batch<K, V> {
     this.#positions.set(cacheKey, this.keys.length - 1);
   }
 
-  /** The entry that settles `promise`, if it is one of this batch. */
-  entryOf(promise: unknown): Entry<K, V> | undefined {
-    this.#byPromise ??= new Map();
-    const known = this.#byPromise;
-    for (let i = known.size; i < this.entries.length; i += 1) known.set(this.entries[i]?.result, i);
-    const at = known.get(promise);
-    return at === undefined ? undefined : this.entries[at];
-  }
-
   /** One more owner of the entry at `at`. */
   follow(at: number, owner: EntryOwner<K, V>): void {
     this.#followers ??= [];
@@ -78,18 +79,21 @@ export class Batch<K, V> {
   }
 
   /** A promise for a result that is known already, or is another batch's, answered with this batch. */
-  gate(source: Entry<K, V> | Promise<V>): Promise<V> {
-    const gate = new Gate<K, V>(this, source);
-    if (source instanceof Entry) source.gate = gate;
-    this.#gates ??= [];
-    this.#gates.push(gate);
-    return gate.promise;
+  hit(source: Entry<K, V>): Promise<V> {
+    if (this.#hits === undefined) this.#hits = [];
+    if (source.hitBatch === this.id) return (this.#hits[source.hitAt] as Hit<K, V>).promise;
+    source.hitBatch = this.id;
+    source.hitAt = this.#hits.length;
+    const hit = new Hit<K, V>(source);
+    this.#hits.push(hit);
+    return hit.promise;
   }
 
-  openGates(): void {
-    const gates = this.#gates;
-    this.#gates = undefined;
-    if (gates !== undefined) for (const gate of gates) gate.open();
+  answerHits(): void {
+    const hits = this.#hits;
+    if (hits === undefined) return;
+    this.#hits = undefined;
+    for (let i = 0; i < hits.length; i += 1) (hits[i] as Hit<K, V>).answer();
   }
 
   /** The signal of the batch function, made when it is first asked for. */
@@ -103,12 +107,9 @@ export class Batch<K, V> {
     this.#controller.abort(reason);
   }
 
-  /** One more waits who may leave. Tells whether it is the first such. */
-  join(): boolean {
+  /** One more waits who may leave. */
+  join(): void {
     this.#waiters += 1;
-    const first = !this.leavable;
-    this.leavable = true;
-    return first;
   }
 
   leave(reason: unknown): void {
@@ -119,7 +120,7 @@ export class Batch<K, V> {
   /** Ends the batch with an error for each of its keys, none of which stays cached. */
   fail(error: unknown): void {
     this.settled = true;
-    this.openGates();
+    this.answerHits();
     for (let i = 0; i < this.entries.length; i += 1) {
       this.forget(i);
       this.entries[i]?.fail(error);
@@ -130,15 +131,14 @@ export class Batch<K, V> {
     const entry = this.entries[at];
     const key = this.keys[at] as K;
     if (entry === undefined) return;
-    const promise = entry.result;
-    forgetIn(this.#owner, key, entry, promise);
-    for (const follower of this.#followers ?? []) if (follower.at === at) forgetIn(follower.owner, key, entry, promise);
+    forgetIn(this.#owner, key, entry);
+    for (const follower of this.#followers ?? []) if (follower.at === at) forgetIn(follower.owner, key, entry);
   }
 }
 
-function forgetIn<K, V>(owner: EntryOwner<K, V> | undefined, key: K, entry: Entry<K, V>, promise: unknown): void {
+function forgetIn<K, V>(owner: EntryOwner<K, V> | undefined, key: K, entry: Entry<K, V>): void {
   try {
-    owner?.forget(key, entry, promise);
+    owner?.forget(key, entry);
   } catch {
     // A cache that cannot forget must not keep the callers waiting: they are told what became of the batch.
   }

@@ -294,11 +294,14 @@ export class Batcher<T, Result = void> {
     if (!isArrayLike(results)) {
       throw new BatchResultError(
         `${this.#label()}: the batch function must resolve to an array or nothing, got ${String(results)}`,
+        length,
       );
     }
     if (results.length !== length) {
       throw new BatchResultError(
         `${this.#label()}: the batch function gave ${results.length} results for ${length} items`,
+        length,
+        results.length,
       );
     }
     return results;

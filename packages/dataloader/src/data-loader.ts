@@ -1,5 +1,7 @@
-import { type BatchContext, BatchQueue } from './batch-queue.ts';
+import type { BatchEvent } from './batch-events.ts';
+import { BatchQueue } from './batch-queue.ts';
 import type { Missing } from './batch-results.ts';
+import type { BatchContext } from './batch-runner.ts';
 import { BoundedMap, type CacheMap } from './cache-map.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { Entry } from './entry.ts';
@@ -53,11 +55,17 @@ export interface DataLoaderOptions<K, V, C = K> {
   dedupe?: boolean | undefined;
   /** What a key comes to that a Map of results lacks. Default `'undefined'`. */
   missing?: Missing | undefined;
+  /** What the keys of a batch may weigh together, by `weightOf`; a key that weighs more by itself goes alone. Default `Infinity`. */
+  maxBatchWeight?: number | undefined;
+  /** What a key weighs, for `maxBatchWeight`: rows, bytes, tokens; a finite number >= 0. */
+  weightOf?: ((key: K) => number) | undefined;
   /** At most so many batches run at once; further ones wait. Default `Infinity`. */
   maxConcurrentBatches?: number | undefined;
   /** After so long a batch is aborted and its callers get `ERR_TIMEOUT`. Milliseconds, default never. */
   batchTimeoutMs?: number | undefined;
-  /** Keys of different partitions never share a batch. `ctx` is what `createLoaders(…).for(ctx)` was given. Default: one partition. */
+  /** Called with what became of each batch that has started, when it has ended; what it throws is ignored. Default none. */
+  onBatch?: ((event: BatchEvent) => void) | undefined;
+  /** Keys of different partitions never share a batch, nor what is cached. `ctx` is what `createLoaders(…).for(ctx)` was given. Default: one partition. */
   partition?: ((key: K, ctx: unknown) => unknown) | undefined;
   /** Default: the process's monotonic clock. */
   clock?: Clock | undefined;
@@ -68,10 +76,19 @@ export interface LoaderStats {
   loads: number;
   hits: number;
   batches: number;
+  /** Keys given to the batch function; over `batches` that is the mean size of a batch. */
   keysLoaded: number;
+  /** The most keys that a batch has had. */
+  largestBatch: number;
   batchFailures: number;
-  /** Keys that wait for their batch to start. */
+  /** Keys that wait for their batch to start, and batches that run. */
   queuedKeys: number;
+  runningBatches: number;
+  /**
+   * How long batches have waited, from their first key until they started, all together. Milliseconds. Not measured where
+   * nothing waits longer than the rest of a turn: with `'tick'` and no `maxConcurrentBatches`.
+   */
+  queueWaitMs: number;
 }
 
 let makeView: <K, V, C>(loader: DataLoader<K, V, C>, ctx: unknown) => Loader<K, V>;
@@ -97,16 +114,17 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
       );
     }
     this.#options = options ?? {};
-    const { cacheKeyFn, partition, clock = systemClock } = this.#options;
+    const { cacheKeyFn, partition, onBatch, clock = systemClock } = this.#options;
     checkFunction('cacheKeyFn', cacheKeyFn);
     checkFunction('partition', partition);
+    if (onBatch !== undefined && typeof onBatch !== 'function') throw wrongOption('onBatch', 'a function', onBatch);
     checkClock(clock);
     // null is what graphql/dataloader says for a loader without a name.
     if (this.#options.name !== null) checkOptionalString('name', this.#options.name);
     for (const option of ['batch', 'cache', 'orderedHits', 'dedupe'] as const) {
       checkOptionalBoolean(option, this.#options[option]);
     }
-    const cacheMap = validCacheMap(this.#options, clock);
+    const cacheMap = validCacheMap(this.#options);
     const { orderedHits = true, dedupe = false } = this.#options;
     this.name = this.#options.name || null;
     this.#cached = cacheMap !== null;
@@ -117,14 +135,16 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
       cacheKeyFn: this.#cacheKeyFn ?? ((key) => key),
       cacheErrors: validCacheErrors(this.#options),
       maxBatchSize: validMaxBatchSize(this.#options),
+      onBatch,
+      ...validWeights(this.#options),
       schedule: validSchedule(this.#options, this),
       clock,
       ...validLimits(this.#options),
     });
     this.#loads = new KeyedLoads<K, V, C>(this.#queue, {
       cacheKeyFn: this.#cacheKeyFn,
-      entries: cacheMap === undefined && orderedHits ? new Map<C, Entry<K, V>>() : undefined,
-      promises: cacheMap ?? (cacheMap === undefined && !orderedHits ? new Map<C, Promise<V>>() : undefined),
+      entries: cacheMap === undefined ? ownCache(this.#options, clock) : undefined,
+      promises: cacheMap ?? undefined,
       orderedHits,
       dedupe: dedupe && !this.#cached,
       partition: partition === undefined ? undefined : (key) => partition(key, undefined),
@@ -159,17 +179,29 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
     return this;
   }
 
+  /** Counters since the loader was made, and what waits and runs now. */
   stats(): LoaderStats {
-    const { loads, hits, batches, keysLoaded, batchFailures, queuedKeys } = this.#queue;
-    return { loads, hits, batches, keysLoaded, batchFailures, queuedKeys };
+    const { loads, hits, runner } = this.#queue;
+    const { batches, keysLoaded, largestBatch, batchFailures, queuedKeys, running, queueWaitMs } = runner;
+    return {
+      loads,
+      hits,
+      batches,
+      keysLoaded,
+      largestBatch,
+      batchFailures,
+      queuedKeys,
+      runningBatches: running,
+      queueWaitMs,
+    };
   }
 
   #view(ctx: unknown): Loader<K, V> {
     const { partition } = this.#options;
     const loads = new KeyedLoads<K, V, C>(this.#queue, {
       cacheKeyFn: this.#cacheKeyFn,
-      entries: undefined,
-      promises: this.#cached ? new Map<C, Promise<V>>() : undefined,
+      entries: this.#cached ? new Map<C, Entry<K, V>>() : undefined,
+      promises: undefined,
       // The open batch is made of other requests' keys: a hit has no reason to wait for it.
       orderedHits: false,
       dedupe: true,
@@ -239,32 +271,52 @@ function validSchedule<K, V, C>(
 }
 
 // `null`: no cache; `undefined`: the loader's own.
-function validCacheMap<K, V, C>(
-  options: DataLoaderOptions<K, V, C>,
-  clock: Clock,
-): CacheMap<C, Promise<V>> | null | undefined {
+function validCacheMap<K, V, C>(options: DataLoaderOptions<K, V, C>): CacheMap<C, Promise<V>> | null | undefined {
   const { cache, cacheMap, maxEntries = Number.POSITIVE_INFINITY, ttlMs } = options;
   checkCount('maxEntries', maxEntries, 1);
   if (ttlMs !== undefined) checkDuration('ttlMs', ttlMs);
-  const bounded = maxEntries !== Number.POSITIVE_INFINITY || ttlMs !== undefined;
   if (cache === false || cacheMap === null) return null;
-  if (cacheMap === undefined) {
-    return bounded ? new BoundedMap<C, Promise<V>>(maxEntries, ttlMs ?? Number.POSITIVE_INFINITY, clock) : undefined;
-  }
+  if (cacheMap === undefined) return undefined;
   const missing = (['get', 'set', 'delete', 'clear'] as const).filter(
     (method) => typeof cacheMap[method] !== 'function',
   );
   if (missing.length > 0) throw new TypeError(`Custom cacheMap missing methods: ${missing.join(', ')}`);
-  if (bounded) throw wrongOption('cacheMap', 'absent where maxEntries or ttlMs is given', cacheMap);
+  if (maxEntries !== Number.POSITIVE_INFINITY || ttlMs !== undefined) {
+    throw wrongOption('cacheMap', 'absent where maxEntries or ttlMs is given', cacheMap);
+  }
   return cacheMap;
 }
 
-type LoadFn<K, V> = BatchLoadFn<K, V>;
+function ownCache<K, V, C>(
+  { maxEntries = Number.POSITIVE_INFINITY, ttlMs = Number.POSITIVE_INFINITY }: DataLoaderOptions<K, V, C>,
+  clock: Clock,
+): CacheMap<C, Entry<K, V>> {
+  const bounded = maxEntries !== Number.POSITIVE_INFINITY || ttlMs !== Number.POSITIVE_INFINITY;
+  return bounded ? new BoundedMap<C, Entry<K, V>>(maxEntries, ttlMs, clock) : new Map<C, Entry<K, V>>();
+}
+
+function validWeights<K>({
+  maxBatchWeight = Number.POSITIVE_INFINITY,
+  weightOf,
+}: Pick<DataLoaderOptions<K, never>, 'maxBatchWeight' | 'weightOf'>): {
+  maxBatchWeight: number;
+  weightOf: ((key: K) => number) | undefined;
+} {
+  if (!(typeof maxBatchWeight === 'number' && maxBatchWeight > 0)) {
+    throw wrongOption('maxBatchWeight', 'a number > 0', maxBatchWeight);
+  }
+  if (weightOf !== undefined && typeof weightOf !== 'function') throw wrongOption('weightOf', 'a function', weightOf);
+  if ((maxBatchWeight === Number.POSITIVE_INFINITY) !== (weightOf === undefined)) {
+    throw wrongOption('weightOf', 'given together with maxBatchWeight', weightOf);
+  }
+  return { maxBatchWeight, weightOf };
+}
+
 type LoaderCache<K, V> = CacheMap<K, V>;
 
-/** The type names of graphql/dataloader. */
+/** The type names of graphql/dataloader, and what it says they are: code that calls a `BatchLoadFn` itself goes on to compile. */
 export declare namespace DataLoader {
   export type Options<K, V, C = K> = DataLoaderOptions<K, V, C>;
-  export type BatchLoadFn<K, V> = LoadFn<K, V>;
+  export type BatchLoadFn<K, V> = (keys: ReadonlyArray<K>) => PromiseLike<ArrayLike<V | Error>>;
   export type CacheMap<K, V> = LoaderCache<K, V>;
 }

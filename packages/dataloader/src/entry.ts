@@ -3,81 +3,90 @@ import type { Batch } from './batch.ts';
 export const PENDING = 0;
 export const VALUE = 1;
 export const FAILED = 2;
+/** Settled or not, `result` is the promise. */
+export const KEPT = 3;
 
-/** What one key of a batch came to. Once settled it lets go of its promise: a value takes less room than a promise for it. */
+/**
+ * What one key of a batch came to. Once settled it lets go of its promise, since a value takes less room than a promise
+ * for it; where hits are answered with the cached promise itself it keeps that.
+ */
 export class Entry<K, V> {
-  state: typeof PENDING | typeof VALUE | typeof FAILED = PENDING;
+  state: typeof PENDING | typeof VALUE | typeof FAILED | typeof KEPT;
   /** The promise while pending, then the value or the error. */
   result: unknown;
   /** The batch that the key was asked for in, while that has not settled. */
   batch: Batch<K, V> | undefined;
-  /** The hit that waits for the batch which is open now. */
-  gate: Gate<K, V> | undefined = undefined;
-  resolve: ((value: V) => void) | undefined = undefined;
-  reject: ((error: unknown) => void) | undefined = undefined;
+  partition: unknown;
+  /** The open batch in which a hit on this entry waits, and where among its hits. Numbers: writing them into an old object is free. */
+  hitBatch = 0;
+  hitAt = 0;
+  #resolve: ((value: V) => void) | undefined;
+  #reject: ((error: unknown) => void) | undefined;
 
-  constructor(state: Entry<K, V>['state'], result: unknown) {
+  constructor(state: Entry<K, V>['state'], result: unknown, partition: unknown, batch?: Batch<K, V>) {
     this.state = state;
     this.result = result;
-    this.batch = undefined;
-  }
-
-  static pending<K, V>(batch: Batch<K, V>): Entry<K, V> {
-    const entry = new Entry<K, V>(PENDING, undefined);
-    entry.result = new Promise<V>((resolve, reject) => {
-      entry.resolve = resolve;
-      entry.reject = reject;
-    });
-    entry.batch = batch;
-    return entry;
+    this.batch = batch;
+    this.partition = partition;
+    if (batch === undefined) {
+      this.#resolve = undefined;
+      this.#reject = undefined;
+    } else {
+      this.result = new Promise<V>(hold);
+      this.#resolve = heldResolve;
+      this.#reject = heldReject;
+    }
   }
 
   succeed(value: V): void {
-    const { resolve } = this;
+    const resolve = this.#resolve;
     this.#settle(VALUE, value);
     resolve?.(value);
   }
 
   fail(error: unknown): void {
-    const { reject } = this;
+    const reject = this.#reject;
     this.#settle(FAILED, error);
     reject?.(error);
   }
 
   #settle(state: typeof VALUE | typeof FAILED, result: unknown): void {
-    this.state = state;
-    this.result = result;
+    if (this.state !== KEPT) {
+      this.state = state;
+      this.result = result;
+    }
     this.batch = undefined;
-    this.resolve = undefined;
-    this.reject = undefined;
+    this.#resolve = undefined;
+    this.#reject = undefined;
   }
 }
 
 /** A cache hit that is answered together with a batch: all hits on the same entry meanwhile share its promise. */
-export class Gate<K, V> {
+export class Hit<K, V> {
   readonly promise: Promise<V>;
-  readonly batch: Batch<K, V>;
-  readonly #source: Entry<K, V> | Promise<V>;
-  #resolve: ((value: V | PromiseLike<V>) => void) | undefined;
-  #reject: ((error: unknown) => void) | undefined;
+  readonly #source: Entry<K, V>;
+  readonly #resolve: (value: V | PromiseLike<V>) => void;
+  readonly #reject: (error: unknown) => void;
 
-  constructor(batch: Batch<K, V>, source: Entry<K, V> | Promise<V>) {
-    this.promise = new Promise<V>((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
-    this.batch = batch;
+  constructor(source: Entry<K, V>) {
     this.#source = source;
+    this.promise = new Promise<V>(hold);
+    this.#resolve = heldResolve;
+    this.#reject = heldReject;
   }
 
-  open(): void {
-    const source = this.#source;
-    if (!(source instanceof Entry)) {
-      this.#resolve?.(source);
-      return;
-    }
-    if (source.gate === this) source.gate = undefined;
-    if (source.state === FAILED) this.#reject?.(source.result);
-    else this.#resolve?.(source.result as V | Promise<V>);
+  answer(): void {
+    const { state, result } = this.#source;
+    if (state === FAILED) this.#reject(result);
+    else this.#resolve(result as V | Promise<V>);
   }
+}
+
+// One executor for all promises: a closure and its scope for each would be a third of what a load costs.
+let heldResolve: (value: unknown) => void;
+let heldReject: (error: unknown) => void;
+
+function hold(resolve: (value: never) => void, reject: (error: unknown) => void): void {
+  heldResolve = resolve as (value: unknown) => void;
+  heldReject = reject;
 }

@@ -2,6 +2,16 @@
 export class BatchResultError extends TypeError {
   override readonly name = 'BatchResultError';
   readonly code = 'ERR_BATCH_RESULT';
+  /** How many keys or items the batch function was given. */
+  readonly keyCount: number;
+  /** How many values it gave; `undefined` if that was no array. */
+  readonly valueCount: number | undefined;
+
+  constructor(message: string, keyCount: number, valueCount?: number, options?: { cause?: unknown }) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.keyCount = keyCount;
+    this.valueCount = valueCount;
+  }
 }
 
 /** A batch took longer than `batchTimeoutMs`; its signal has been aborted with this error. */

@@ -1,5 +1,6 @@
-export type { BatchContext } from './batch-queue.ts';
+export { type BatchEvent, channelNames, type JoinEvent } from './batch-events.ts';
 export type { Missing } from './batch-results.ts';
+export type { BatchContext } from './batch-runner.ts';
 export { Batcher, type BatcherOptions, type BatcherStats, type BatchWriteFn } from './batcher.ts';
 export type { CacheMap } from './cache-map.ts';
 export type { Clock } from './clock.ts';

@@ -1,8 +1,9 @@
 import type { Batch, EntryOwner } from './batch.ts';
+import { joinChannel } from './batch-events.ts';
 import type { BatchQueue } from './batch-queue.ts';
 import { isError } from './batch-results.ts';
 import type { CacheMap } from './cache-map.ts';
-import { Entry, FAILED, PENDING, VALUE } from './entry.ts';
+import { Entry, FAILED, KEPT, PENDING, VALUE } from './entry.ts';
 
 export interface LoadOptions {
   /** Ends this caller's wait at once with `signal.reason`; others who wait for the key are not affected. */
@@ -11,10 +12,10 @@ export interface LoadOptions {
 
 export interface KeyedLoadsOptions<K, V, C> {
   cacheKeyFn: ((key: K) => C) | undefined;
-  /** Loads by entry, or by promise in a map of the user's kind, or (neither) not at all kept. */
-  entries: Map<C, Entry<K, V>> | undefined;
+  /** A cache of our own, or one of the user's kind, or (neither) nothing is kept. */
+  entries: CacheMap<C, Entry<K, V>> | undefined;
   promises: CacheMap<C, Promise<V>> | undefined;
-  /** Whether hits wait for the open batch. Always, for `entries`. */
+  /** Whether hits wait for the open batch. */
   orderedHits: boolean;
   /** Whether a key that the open batch has already is not asked for again. */
   dedupe: boolean;
@@ -24,21 +25,24 @@ export interface KeyedLoadsOptions<K, V, C> {
 /** A cache in front of a queue of batches: a loader's own, or a request's over a loader that it shares. */
 export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
   readonly #queue: BatchQueue<K, V>;
-  readonly #options: KeyedLoadsOptions<K, V, C>;
-  readonly #entries: Map<C, Entry<K, V>> | undefined;
+  readonly #entries: CacheMap<C, Entry<K, V>> | undefined;
   readonly #promises: CacheMap<C, Promise<V>> | undefined;
+  readonly #orderedHits: boolean;
   readonly #cacheKeyFn: ((key: K) => C) | undefined;
   readonly #dedupe: boolean;
   readonly #partition: ((key: K) => unknown) | undefined;
+  /** The entries behind the promises that a map of the user's kind keeps, while these are pending. */
+  readonly #behind: WeakMap<object, Entry<K, V>> | undefined;
 
   constructor(queue: BatchQueue<K, V>, options: KeyedLoadsOptions<K, V, C>) {
     this.#queue = queue;
-    this.#options = options;
     this.#entries = options.entries;
     this.#promises = options.promises;
+    this.#orderedHits = options.orderedHits;
     this.#cacheKeyFn = options.cacheKeyFn;
     this.#dedupe = options.dedupe;
     this.#partition = options.partition;
+    this.#behind = options.promises === undefined ? undefined : new WeakMap();
   }
 
   load(key: K, options: LoadOptions | undefined): Promise<V> {
@@ -50,16 +54,17 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     const queue = this.#queue;
     queue.loads += 1;
     const partition = this.#partition === undefined ? undefined : this.#partition(key);
-    if (this.#entries === undefined) return this.#loadPromise(key, partition, signal);
+    const entries = this.#entries;
+    if (entries === undefined) return this.#loadPromise(key, partition, signal);
     const cacheKey = this.#cacheKey(key);
-    const entry = this.#entries.get(cacheKey);
-    if (entry !== undefined) return this.#hit(entry, partition, signal);
-    const batch = queue.open(partition);
-    const added = batch.add(key, this);
+    const entry = entries.get(cacheKey);
+    // What another partition has asked for is not this one's to see.
+    if (entry && entry.partition === partition) return this.#hit(key, entry, signal);
+    const batch = queue.openFor(key, partition);
+    const added = this.#join(key, cacheKey, batch);
     const promise = added.result as Promise<V>;
-    queue.queuedKeys += 1;
-    this.#entries.set(cacheKey, added);
-    const waited = this.#waited(promise, batch, signal);
+    entries.set(cacheKey, added);
+    const waited = this.#waited(key, promise, batch, signal);
     if (queue.watchesJoins) queue.joined(batch);
     return waited;
   }
@@ -78,32 +83,42 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     if (this.#entries === undefined && this.#promises === undefined) return;
     const cacheKey = this.#cacheKey(key);
     if (this.#entries !== undefined) {
-      if (!this.#entries.has(cacheKey)) this.#entries.set(cacheKey, primed(value));
+      const partition = this.#partition === undefined ? undefined : this.#partition(key);
+      const entry = this.#entries.get(cacheKey);
+      if (entry && entry.partition === partition) return;
+      this.#entries.set(cacheKey, this.#primed(value, partition));
     } else if (this.#promises?.get(cacheKey) === undefined) {
-      let promise: Promise<V>;
-      if (isError(value)) {
-        promise = Promise.reject(value);
-        // Nobody waits for it yet; who loads it later gets it, and is warned of if they do not look.
-        promise.catch(() => {});
-      } else {
-        promise = Promise.resolve(value as V | PromiseLike<V>);
-      }
-      this.#promises?.set(cacheKey, promise);
+      this.#promises?.set(cacheKey, promiseOf(value));
     }
   }
 
-  forget(key: K, entry: Entry<K, V>, promise: unknown): void {
+  forget(key: K, entry: Entry<K, V>): void {
     const cacheKey = this.#cacheKey(key);
     // Only what this batch put there: it may have been cleared, loaded again or primed meanwhile.
     if (this.#entries !== undefined) {
       if (this.#entries.get(cacheKey) === entry) this.#entries.delete(cacheKey);
-    } else if (this.#promises?.get(cacheKey) === promise) {
+    } else if (this.#promises?.get(cacheKey) === entry.result) {
       this.#promises?.delete(cacheKey);
     }
   }
 
   #cacheKey(key: K): C {
     return this.#cacheKeyFn === undefined ? (key as unknown as C) : this.#cacheKeyFn(key);
+  }
+
+  // Puts the key into the batch, or finds it there.
+  #join(key: K, cacheKey: C | undefined, batch: Batch<K, V>): Entry<K, V> {
+    const queue = this.#queue;
+    const at = this.#dedupe ? batch.positionOf(cacheKey) : undefined;
+    if (at !== undefined) {
+      queue.hits += 1;
+      batch.follow(at, this);
+      return batch.entries[at] as Entry<K, V>;
+    }
+    queue.runner.queuedKeys += 1;
+    const entry = batch.add(key, this, !this.#orderedHits);
+    if (this.#dedupe) batch.locate(cacheKey);
+    return entry;
   }
 
   #loadPromise(key: K, partition: unknown, signal: AbortSignal | undefined): Promise<V> {
@@ -115,19 +130,12 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     } catch (error) {
       return Promise.reject(error);
     }
-    if (cached !== undefined && cached !== null) return this.#hitPromise(cached, partition, signal);
-    const batch = queue.open(partition);
-    const at = this.#dedupe ? batch.positionOf(cacheKey) : undefined;
-    const entry = at === undefined ? batch.add(key, this) : (batch.entries[at] as Entry<K, V>);
-    if (at === undefined) {
-      queue.queuedKeys += 1;
-      if (this.#dedupe) batch.locate(cacheKey);
-    } else {
-      queue.hits += 1;
-      batch.follow(at, this);
-    }
+    if (cached !== undefined && cached !== null) return this.#hitPromise(key, cached, partition, signal);
+    const batch = queue.openFor(key, partition);
+    const entry = this.#join(key, cacheKey, batch);
     const promise = entry.result as Promise<V>;
-    const waited = this.#waited(promise, batch, signal);
+    this.#behind?.set(promise, entry);
+    const waited = this.#waited(key, promise, batch, signal);
     try {
       this.#promises?.set(cacheKey as C, promise);
     } catch (error) {
@@ -139,64 +147,76 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     return waited;
   }
 
-  #hit(entry: Entry<K, V>, partition: unknown, signal: AbortSignal | undefined): Promise<V> {
+  #hit(key: K, entry: Entry<K, V>, signal: AbortSignal | undefined): Promise<V> {
     const queue = this.#queue;
     queue.hits += 1;
-    const open = queue.open(partition);
     const source = entry.batch;
-    let promise: Promise<V>;
-    if (source === open) promise = entry.result as Promise<V>;
-    else if (entry.gate?.batch === open) promise = entry.gate.promise;
-    else promise = open.gate(entry);
     if (source !== undefined) queue.awaited(source);
-    const waited = this.#waited(promise, source, signal);
+    if (entry.state === KEPT) return this.#waited(key, entry.result as Promise<V>, source, signal);
+    const open = queue.open(entry.partition);
+    const promise = source === open ? (entry.result as Promise<V>) : open.hit(entry);
+    const waited = this.#waited(key, promise, source, signal);
     if (queue.watchesJoins) queue.joined(open);
     return waited;
   }
 
-  #hitPromise(promise: Promise<V>, partition: unknown, signal: AbortSignal | undefined): Promise<V> {
+  #hitPromise(key: K, promise: Promise<V>, partition: unknown, signal: AbortSignal | undefined): Promise<V> {
     const queue = this.#queue;
     queue.hits += 1;
-    const source =
-      signal !== undefined || queue.leavable > 0 || queue.tracksNesting ? queue.entryOf(promise)?.batch : undefined;
+    const source = this.#behind?.get(promise)?.batch;
     if (source !== undefined) queue.awaited(source);
-    if (!this.#options.orderedHits) return this.#waited(promise, source, signal);
+    if (!this.#orderedHits) return this.#waited(key, promise, source, signal);
     const open = queue.open(partition);
-    const waited = this.#waited(open.gate(promise), source, signal);
+    const waited = this.#waited(key, open.hit(new Entry<K, V>(KEPT, promise, partition)), source, signal);
     if (queue.watchesJoins) queue.joined(open);
     return waited;
   }
 
   /** `promise`, or for a caller who may leave, one that ends when its signal aborts. */
-  #waited(promise: Promise<V>, batch: Batch<K, V> | undefined, signal: AbortSignal | undefined): Promise<V> {
-    if (signal === undefined) {
-      if (batch !== undefined) batch.pinned = true;
-      return promise;
+  #waited(key: K, promise: Promise<V>, batch: Batch<K, V> | undefined, signal: AbortSignal | undefined): Promise<V> {
+    if (batch !== undefined) {
+      if (signal === undefined) batch.pinned = true;
+      else batch.join();
+      if (joinChannel.hasSubscribers) this.#queue.publishJoin(key, batch);
     }
-    if (batch?.join()) this.#queue.leavable += 1;
-    return new Promise<V>((resolve, reject) => {
-      const onAbort = () => {
-        reject(signal.reason);
-        batch?.leave(signal.reason);
-      };
-      signal.addEventListener('abort', onAbort, { once: true });
-      const done = () => signal.removeEventListener('abort', onAbort);
-      promise.then(
-        (value) => {
-          done();
-          resolve(value);
-        },
-        (error) => {
-          done();
-          reject(error);
-        },
-      );
-    });
+    return signal === undefined ? promise : orAborted(promise, batch, signal);
+  }
+
+  #primed(value: V | PromiseLike<V> | Error, partition: unknown): Entry<K, V> {
+    if (!this.#orderedHits) return new Entry<K, V>(KEPT, promiseOf(value), partition);
+    if (isError(value)) return new Entry<K, V>(FAILED, value, partition);
+    if (typeof (value as PromiseLike<V> | undefined)?.then !== 'function') {
+      return new Entry<K, V>(VALUE, value, partition);
+    }
+    return new Entry<K, V>(PENDING, promiseOf(value), partition);
   }
 }
 
-function primed<K, V>(value: V | PromiseLike<V> | Error): Entry<K, V> {
-  if (isError(value)) return new Entry<K, V>(FAILED, value);
-  if (typeof (value as PromiseLike<V> | undefined)?.then !== 'function') return new Entry<K, V>(VALUE, value);
-  return new Entry<K, V>(PENDING, Promise.resolve(value as PromiseLike<V>));
+function orAborted<K, V>(promise: Promise<V>, batch: Batch<K, V> | undefined, signal: AbortSignal): Promise<V> {
+  return new Promise<V>((resolve, reject) => {
+    const onAbort = () => {
+      reject(signal.reason);
+      batch?.leave(signal.reason);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    const done = () => signal.removeEventListener('abort', onAbort);
+    promise.then(
+      (value) => {
+        done();
+        resolve(value);
+      },
+      (error) => {
+        done();
+        reject(error);
+      },
+    );
+  });
+}
+
+function promiseOf<V>(value: V | PromiseLike<V> | Error): Promise<V> {
+  if (!isError(value)) return Promise.resolve(value as V | PromiseLike<V>);
+  const promise = Promise.reject(value);
+  // Nobody waits for it yet; who loads it later gets it, and is warned of if they do not look.
+  promise.catch(() => {});
+  return promise;
 }

@@ -31,7 +31,17 @@ describe('batching', () => {
     const { loader, batches } = identity<string>();
     expect(await Promise.all(['a', 'b', 'a', 'a'].map((key) => loader.load(key)))).toEqual(['a', 'b', 'a', 'a']);
     expect(batches).toEqual([['a', 'b']]);
-    expect(loader.stats()).toEqual({ loads: 4, hits: 2, batches: 1, keysLoaded: 2, batchFailures: 0, queuedKeys: 0 });
+    expect(loader.stats()).toEqual({
+      loads: 4,
+      hits: 2,
+      batches: 1,
+      keysLoaded: 2,
+      largestBatch: 2,
+      batchFailures: 0,
+      queuedKeys: 0,
+      runningBatches: 0,
+      queueWaitMs: 0,
+    });
   });
 
   it('splits at maxBatchSize, and starts all the parts', async () => {
@@ -268,15 +278,18 @@ describe('results that break the contract', () => {
     const results = await Promise.allSettled([1, 2, 3].map((key) => loader.load(key)));
     const { reason } = results[0] as PromiseRejectedResult;
     expect(results.every((result) => result.status === 'rejected' && result.reason === reason)).toBe(true);
-    expect(reason).toMatchObject({ code: 'ERR_BATCH_RESULT' });
-    expect(reason.message).toMatch(/same length[\s\S]*3 keys, 1 values[\s\S]*"users"/);
+    expect(reason).toMatchObject({ code: 'ERR_BATCH_RESULT', keyCount: 3, valueCount: 1 });
+    expect(reason.message).toMatch(/same length[\s\S]*Loader "users": 3 keys, 1 values/);
   });
 
   it.each([
-    [null, /Promise of an Array: null/],
-    ['text', /Promise of an Array: text/],
+    [null, /Promise of an Array: null[\s\S]*2 keys, no array/],
+    ['text', /Promise of an Array: text[\s\S]*2 keys, no array/],
+    [{ 0: 1, 1: 2 }, /Promise of an Array: \[object Object\][\s\S]*2 keys, no array/],
     // biome-ignore lint/suspicious/noSparseArray: that is what is tested
-    [[, 2], /sparse Array: there is no value at 0 of 2/],
+    [[, 2], /sparse Array: there is no value at 0[\s\S]*2 keys, 2 values/],
+    [new Array(2), /sparse Array: there is no value at 0[\s\S]*2 keys, 2 values/],
+    [new Array(1), /same length[\s\S]*2 keys, 1 values/],
   ])('%j is refused', async (results, message) => {
     const all = await named(results).loadMany([1, 2]);
     expect(all.map((error) => (error as unknown as Error).message)).toEqual([

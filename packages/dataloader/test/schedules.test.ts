@@ -85,12 +85,49 @@ describe('schedules', () => {
     const clock = new ManualClock();
     const { loader, batches } = recording({ schedule: { windowMs: 1_000 }, maxBatchSize: 2, clock });
     expect(await Promise.all([loader.load(1), loader.load(2)])).toEqual([1, 2]);
+    // Nor does its timer outlive it, and hold it in memory.
+    expect(clock.pendingTimers).toBe(0);
     void loader.load(3);
     await clock.advance(1_000);
     expect(batches).toEqual([[1, 2], [3]]);
   });
 
-  it("'adaptive' makes a lone call wait for nothing, and gathers a burst while a batch runs", async () => {
+  it("'adaptive' lets a lone call wait for a few turns of an idle loop, and for no timer", async () => {
+    const clock = new ManualClock();
+    const { loader, batches } = recording({ schedule: 'adaptive', clock });
+    const load = loader.load(1);
+    for (let turns = 0; turns < 5; turns += 1) await turn();
+    expect(batches).toEqual([[1]]);
+    expect(clock.pendingTimers).toBe(0);
+    expect(await load).toBe(1);
+  });
+
+  it("'adaptive' waits while the loop brings more keys or is busy otherwise, at most 10 ms", async () => {
+    const clock = new ManualClock();
+    const { loader, batches } = recording({ schedule: 'adaptive', clock });
+    const loads = [loader.load(0)];
+    // A key with every second turn of the loop: never three quiet ones in a row.
+    for (let key = 1; key <= 20; key += 1) {
+      await turn();
+      await turn();
+      loads.push(loader.load(key));
+    }
+    expect(batches).toEqual([]);
+    // Turns that take a millisecond each, as those of a server that parses requests do.
+    for (let ms = 0; ms < 9; ms += 1) {
+      clock.jump(1);
+      await turn();
+    }
+    expect(batches).toEqual([]);
+    clock.jump(1);
+    await turn();
+    await turn();
+    expect(batches).toEqual([Array.from({ length: 21 }, (_, key) => key)]);
+    await Promise.all(loads);
+    expect(loader.stats().queueWaitMs).toBe(10);
+  });
+
+  it("'adaptive' gathers while a batch runs, and for 10 ms at most", async () => {
     const clock = new ManualClock();
     const batches: (readonly number[])[] = [];
     const releases: (() => void)[] = [];
@@ -102,18 +139,22 @@ describe('schedules', () => {
       },
       { schedule: 'adaptive', clock },
     );
+    const turns = async () => {
+      for (let i = 0; i < 6; i += 1) await turn();
+    };
     const loads = [loader.load(1)];
-    await clock.advance(0);
+    await turns();
     expect(batches).toEqual([[1]]);
     for (let key = 2; key <= 4; key += 1) {
       loads.push(loader.load(key));
+      await turns();
       await clock.advance(2);
     }
     expect(batches).toHaveLength(1);
     releases[0]?.();
-    await clock.advance(0);
-    await turn();
+    await turns();
     expect(batches).toEqual([[1], [2, 3, 4]]);
+    expect(clock.pendingTimers).toBe(0);
     loads.push(loader.load(5));
     await clock.advance(9);
     expect(batches).toHaveLength(2);
@@ -121,6 +162,15 @@ describe('schedules', () => {
     expect(batches).toHaveLength(3);
     for (const release of releases) release();
     expect(await Promise.all(loads)).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  it("'adaptive' does not keep a full batch", async () => {
+    const { loader, batches } = recording({ schedule: 'adaptive', maxBatchSize: 2, clock: new ManualClock() });
+    const loads = [loader.load(1), loader.load(2), loader.load(3)];
+    await Promise.resolve();
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    expect(batches).toEqual([[1, 2]]);
+    expect(await Promise.all(loads)).toEqual([1, 2, 3]);
   });
 
   it("'adaptive' does not make a batch function wait for itself", async () => {
