@@ -1,7 +1,9 @@
 import { AsyncResource } from 'node:async_hooks';
+import { type BatchEvent, endChannel, joinChannel, newBatchEvent, publishEnd, startChannel } from './batch-events.ts';
 import { isArrayLike, isError } from './batch-results.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { BatcherClosedError, BatchResultError, BatchTimeoutError, QueueFullError } from './errors.ts';
+import { ItemQueue } from './item-queue.ts';
 import { checkClock, checkCount, checkDuration, checkOptionalString, wrongOption } from './option-checks.ts';
 
 /** Writes items: a result or an Error for each, in their order, or nothing if there is nothing to tell. A rejection fails all of them. */
@@ -22,22 +24,37 @@ export interface BatcherOptions<Item> {
   bytesOf?: ((item: Item) => number) | undefined;
   /** The first item waits at most so long for others. Milliseconds, default 10. */
   windowMs?: number | undefined;
-  /** At most so many items wait to be written; further ones are refused with `ERR_OVERLOADED`. Default 10,000. */
+  /** At most so many items wait to be written. Default 10,000. */
   maxQueued?: number | undefined;
+  /**
+   * What becomes of an item when so many wait: `'reject'` refuses it with `ERR_OVERLOADED`, `'wait'` lets it wait behind them.
+   * A producer that does not await each result asks `onRoom()` first. Default `'reject'`.
+   */
+  whenFull?: 'reject' | 'wait' | undefined;
   /** At most so many batches are written at once. Default 1, which keeps the order of items across batches too. */
   maxConcurrentBatches?: number | undefined;
   /** After so long a batch is aborted and its callers get `ERR_TIMEOUT`. Milliseconds, default never. */
   batchTimeoutMs?: number | undefined;
+  /** Called with what became of each batch, when it has ended; what it throws is ignored. Default none. */
+  onBatch?: ((event: BatchEvent) => void) | undefined;
   /** Default: the process's monotonic clock. */
   clock?: Clock | undefined;
 }
 
 export interface BatcherStats {
+  /** Items taken; each is written, failed or aborted in the end, and until then queued, waiting or being written. */
   submitted: number;
   written: number;
   failed: number;
+  /** Items that were not written, or whose writing was given up, because their callers left. */
+  aborted: number;
   batches: number;
+  /** The most items that a batch has had. */
+  largestBatch: number;
+  /** Items that wait to be written, and those behind them that wait for room (`whenFull: 'wait'`). */
   queued: number;
+  waiting: number;
+  runningBatches: number;
 }
 
 interface Item<T, Result> {
@@ -50,12 +67,18 @@ interface Item<T, Result> {
   left: boolean;
   /** What it is being written with. */
   batch: RunningBatch<T, Result> | undefined;
+  /** The caller's async context, kept only where somebody listens to who joins a batch. */
+  context: AsyncResource | undefined;
 }
 
 interface RunningBatch<T, Result> {
   items: Item<T, Result>[];
   controller: AbortController;
   timer: unknown;
+  /** Its callers have their answers, or nobody waits for one any more. */
+  ended: boolean;
+  event: BatchEvent | undefined;
+  startedAt: number;
 }
 
 /**
@@ -65,21 +88,21 @@ interface RunningBatch<T, Result> {
 export class Batcher<T, Result = void> {
   readonly #write: BatchWriteFn<T, Result>;
   readonly #options: BatcherOptions<T>;
-  readonly #maxBatchSize: number;
-  readonly #maxBatchBytes: number;
   readonly #windowMs: number;
   readonly #maxQueued: number;
   readonly #maxConcurrent: number;
   readonly #clock: Clock;
   readonly #resource = new AsyncResource('Batcher');
-  #queue: Item<T, Result>[] = [];
-  /** How many at the head of the queue have waited long enough; those behind them go along. */
-  #flushed = 0;
+  readonly #queue: ItemQueue<Item<T, Result>>;
   #timer: unknown;
   #running = 0;
   #closed = false;
   #idle: (() => void)[] = [];
+  readonly #roomWanted = new Set<() => void>();
+  #roomPromised = 0;
   #submitted = 0;
+  #aborted = 0;
+  #largestBatch = 0;
   #written = 0;
   #failed = 0;
   #batches = 0;
@@ -95,6 +118,9 @@ export class Batcher<T, Result = void> {
     checkDuration('windowMs', windowMs);
     checkOptionalString('name', options.name);
     checkClock(clock);
+    const { whenFull = 'reject', onBatch } = options;
+    if (whenFull !== 'reject' && whenFull !== 'wait') throw wrongOption('whenFull', "'reject' or 'wait'", whenFull);
+    if (onBatch !== undefined && typeof onBatch !== 'function') throw wrongOption('onBatch', 'a function', onBatch);
     if (bytesOf !== undefined && typeof bytesOf !== 'function') throw wrongOption('bytesOf', 'a function', bytesOf);
     if (batchTimeoutMs !== undefined) checkDuration('batchTimeoutMs', batchTimeoutMs);
     if ((bytesOf === undefined) !== (options.maxBatchBytes === undefined)) {
@@ -102,8 +128,7 @@ export class Batcher<T, Result = void> {
     }
     this.#write = batchFn;
     this.#options = options;
-    this.#maxBatchSize = maxBatchSize;
-    this.#maxBatchBytes = maxBatchBytes;
+    this.#queue = new ItemQueue(maxBatchSize, maxBatchBytes);
     this.#windowMs = windowMs;
     this.#maxQueued = maxQueued;
     this.#maxConcurrent = maxConcurrentBatches;
@@ -117,11 +142,17 @@ export class Batcher<T, Result = void> {
   submit(item: T, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Result> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (this.#closed) return Promise.reject(new BatcherClosedError(`${this.#label()} is closed`));
-    if (this.#queue.length >= this.#maxQueued) {
+    if (this.#queue.length >= this.#maxQueued && this.#options.whenFull !== 'wait') {
       return Promise.reject(new QueueFullError(`${this.#label()}: ${this.#maxQueued} items wait already`));
     }
-    const bytes = this.#options.bytesOf?.(item) ?? 0;
+    let bytes = 0;
+    try {
+      bytes = this.#bytesOf(item);
+    } catch (error) {
+      return Promise.reject(error);
+    }
     this.#submitted += 1;
+    if (this.#roomPromised > 0) this.#roomPromised -= 1;
     return new Promise<Result>((resolve, reject) => {
       const queued: Item<T, Result> = {
         item,
@@ -132,6 +163,7 @@ export class Batcher<T, Result = void> {
         onAbort: undefined,
         left: false,
         batch: undefined,
+        context: joinChannel.hasSubscribers ? new AsyncResource('BatcherItem') : undefined,
       };
       if (signal !== undefined) {
         queued.onAbort = () => this.#leave(queued, signal.reason);
@@ -142,9 +174,30 @@ export class Batcher<T, Result = void> {
     });
   }
 
+  /**
+   * Resolves when the queue has room. Of those who ask, as many are told as there is room, in order of asking; submit in the
+   * same turn. Rejects with `signal.reason`, and with `ERR_CLOSED` once the batcher is closed.
+   */
+  onRoom({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    if (this.#closed) return Promise.reject(new BatcherClosedError(`${this.#label()} is closed`));
+    return new Promise<void>((resolve, reject) => {
+      const tell = () => {
+        this.#roomWanted.delete(tell);
+        signal?.removeEventListener('abort', tell);
+        if (signal?.aborted) reject(signal.reason);
+        else if (this.#closed) reject(new BatcherClosedError(`${this.#label()} is closed`));
+        else resolve();
+      };
+      this.#roomWanted.add(tell);
+      signal?.addEventListener('abort', tell, { once: true });
+      this.#tellOfRoom();
+    });
+  }
+
   /** Writes what waits now, without waiting for more; resolves when nothing waits or is being written any more. */
   flush(): Promise<void> {
-    this.#flushed = this.#queue.length;
+    this.#queue.flush();
     this.#pump();
     return this.onIdle();
   }
@@ -158,6 +211,7 @@ export class Batcher<T, Result = void> {
   /** Takes no more items, writes those that wait, and resolves when all is written, or with `timeoutMs` after that long at the latest. */
   async close({ timeoutMs }: { timeoutMs?: number | undefined } = {}): Promise<void> {
     this.#closed = true;
+    for (const tell of this.#roomWanted) tell();
     const flushed = this.flush();
     if (timeoutMs === undefined) return flushed;
     let timer: unknown;
@@ -177,41 +231,54 @@ export class Batcher<T, Result = void> {
       submitted: this.#submitted,
       written: this.#written,
       failed: this.#failed,
+      aborted: this.#aborted,
       batches: this.#batches,
-      queued: this.#queue.length,
+      largestBatch: this.#largestBatch,
+      queued: Math.min(this.#queue.length, this.#maxQueued),
+      waiting: Math.max(0, this.#queue.length - this.#maxQueued),
+      runningBatches: this.#running,
     };
   }
 
   #pump(): void {
     while (this.#running < this.#maxConcurrent) {
-      const size = this.#nextBatchSize();
-      if (size === 0) break;
-      this.#flushed = Math.max(0, this.#flushed - size);
-      void this.#run(this.#queue.splice(0, size));
+      const items = this.#queue.takeDue();
+      if (items === undefined) break;
+      void this.#run(items);
     }
     if (this.#queue.length === 0) this.#stopTimer();
-    else if (this.#timer === undefined && this.#flushed < this.#queue.length) this.#startTimer();
+    else if (this.#timer === undefined && this.#queue.hasUnflushed) this.#startTimer();
+    this.#tellOfRoom();
     if (this.#queue.length === 0 && this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  // How many from the head make a batch that is to be written now: a full one, or what has been flushed.
-  #nextBatchSize(): number {
-    let bytes = 0;
-    let size = 0;
-    for (const { bytes: more } of this.#queue) {
-      if (size === this.#maxBatchSize) return size;
-      bytes += more;
-      if (size > 0 && bytes > this.#maxBatchBytes) return size;
-      size += 1;
+  // Those who have been told submit in promise callbacks of this turn: until then their room is not given to others.
+  #tellOfRoom(): void {
+    for (const tell of this.#roomWanted) {
+      if (this.#queue.length + this.#roomPromised >= this.#maxQueued) return;
+      if (this.#roomPromised === 0) {
+        setImmediate(() => {
+          this.#roomPromised = 0;
+          this.#tellOfRoom();
+        });
+      }
+      this.#roomPromised += 1;
+      tell();
     }
-    const now = size === this.#maxBatchSize || bytes >= this.#maxBatchBytes || this.#flushed > 0;
-    return now ? size : 0;
+  }
+
+  #bytesOf(item: T): number {
+    const { bytesOf } = this.#options;
+    if (bytesOf === undefined) return 0;
+    const bytes = bytesOf(item);
+    if (Number.isFinite(bytes) && bytes >= 0) return bytes;
+    throw wrongOption('bytesOf(item)', 'a finite number >= 0', bytes);
   }
 
   #startTimer(): void {
     this.#timer = this.#clock.setTimeout(() => {
       this.#timer = undefined;
-      this.#flushed = this.#queue.length;
+      this.#queue.flush();
       this.#pump();
     }, this.#windowMs);
   }
@@ -221,35 +288,65 @@ export class Batcher<T, Result = void> {
     this.#timer = undefined;
   }
 
-  async #run(batch: Item<T, Result>[]): Promise<void> {
+  async #run(items: Item<T, Result>[]): Promise<void> {
     this.#running += 1;
     this.#batches += 1;
-    const controller = new AbortController();
-    let ended = false;
-    const end = (results: ArrayLike<unknown> | undefined, error?: unknown) => {
-      if (ended) return;
-      ended = true;
-      if (timer !== undefined) this.#clock.clearTimeout(timer);
-      // Told to stop because nobody waits any more, it stopped: all have their answer, and nothing has failed.
-      if (results === undefined && controller.signal.aborted) return;
-      batch.forEach((item, i) => {
-        if (results === undefined) this.#settle(item, true, error);
-        else this.#settle(item, isError(results[i]), results[i]);
-      });
+    this.#largestBatch = Math.max(this.#largestBatch, items.length);
+    const batch: RunningBatch<T, Result> = {
+      items,
+      controller: new AbortController(),
+      timer: undefined,
+      ended: false,
+      event: undefined,
+      startedAt: 0,
     };
-    const timer = this.#startTimeout(controller, end);
-    const running = { items: batch, controller, timer };
-    for (const item of batch) item.batch = running;
+    this.#watch(batch);
+    this.#startTimeout(batch);
+    for (const item of items) item.batch = batch;
     try {
-      const items = Object.freeze(batch.map(({ item }) => item));
-      const { signal } = controller;
-      const results = await this.#resource.runInAsyncScope(this.#write, undefined, items, { signal });
-      end(this.#checked(results, batch.length));
+      const results = await this.#resource.runInAsyncScope(this.#call, this, batch);
+      this.#end(batch, this.#checked(results, items.length), undefined);
     } catch (error) {
-      end(undefined, error);
+      this.#end(batch, undefined, error);
     } finally {
       this.#running -= 1;
       this.#pump();
+    }
+  }
+
+  #call(batch: RunningBatch<T, Result>): ReturnType<BatchWriteFn<T, Result>> {
+    const items = Object.freeze(batch.items.map(({ item }) => item));
+    const { signal } = batch.controller;
+    if (batch.event === undefined || !startChannel.hasSubscribers) return this.#write(items, { signal });
+    return startChannel.runStores(batch.event, () => this.#write(items, { signal })) as ReturnType<
+      BatchWriteFn<T, Result>
+    >;
+  }
+
+  #end(batch: RunningBatch<T, Result>, results: ArrayLike<unknown> | undefined, error: unknown): void {
+    if (batch.ended) return;
+    batch.ended = true;
+    if (batch.timer !== undefined) this.#clock.clearTimeout(batch.timer);
+    // Told to stop because nobody waits any more, it stopped: all have their answer, and nothing has failed.
+    const aborted = results === undefined && batch.controller.signal.aborted;
+    if (batch.event !== undefined) {
+      batch.event.runMs = this.#clock.now() - batch.startedAt;
+      batch.event.outcome = aborted ? 'aborted' : results === undefined ? 'failure' : 'success';
+      if (!aborted) batch.event.error = error;
+      publishEnd(batch.event, this.#options.onBatch);
+    }
+    if (aborted) this.#aborted += batch.items.length;
+    else if (results === undefined) for (const item of batch.items) this.#settle(item, true, error);
+    else batch.items.forEach((item, i) => void this.#settle(item, isError(results[i]), results[i]));
+  }
+
+  #watch(batch: RunningBatch<T, Result>): void {
+    if (this.#options.onBatch === undefined && !startChannel.hasSubscribers && !endChannel.hasSubscribers) return;
+    batch.event = newBatchEvent('write', this.#options.name ?? null, undefined);
+    batch.event.size = batch.items.length;
+    batch.startedAt = this.#clock.now();
+    for (const { item: key, context } of batch.items) {
+      context?.runInAsyncScope(() => joinChannel.publish({ key, batch: batch.event }));
     }
   }
 
@@ -266,26 +363,25 @@ export class Batcher<T, Result = void> {
 
   #leave(item: Item<T, Result>, reason: unknown): void {
     item.left = true;
-    const at = this.#queue.indexOf(item);
-    if (at >= 0) {
-      this.#queue.splice(at, 1);
-      if (at < this.#flushed) this.#flushed -= 1;
+    if (this.#queue.remove(item)) {
+      this.#aborted += 1;
       this.#pump();
     }
     item.reject(reason);
+    const { batch } = item;
     // Somebody who brought no signal never leaves, and the batch is finished for them.
-    if (!item.batch?.items.every(({ left }) => left)) return;
-    if (item.batch.timer !== undefined) this.#clock.clearTimeout(item.batch.timer);
-    item.batch.controller.abort(reason);
+    if (batch === undefined || batch.ended || !batch.items.every(({ left }) => left)) return;
+    if (batch.timer !== undefined) this.#clock.clearTimeout(batch.timer);
+    batch.controller.abort(reason);
   }
 
-  #startTimeout(controller: AbortController, end: (results: undefined, error: unknown) => void): unknown {
+  #startTimeout(batch: RunningBatch<T, Result>): void {
     const { batchTimeoutMs } = this.#options;
-    if (batchTimeoutMs === undefined) return undefined;
-    return this.#clock.setTimeout(() => {
+    if (batchTimeoutMs === undefined) return;
+    batch.timer = this.#clock.setTimeout(() => {
       const error = new BatchTimeoutError(this.#label(), batchTimeoutMs);
-      end(undefined, error);
-      controller.abort(error);
+      this.#end(batch, undefined, error);
+      batch.controller.abort(error);
     }, batchTimeoutMs);
   }
 

@@ -42,7 +42,17 @@ describe('Batcher', () => {
       { value: 'id3' },
     ]);
     expect(batches).toEqual([[1, -2, 3, 3]]);
-    expect(batcher.stats()).toEqual({ submitted: 4, written: 3, failed: 1, batches: 1, queued: 0 });
+    expect(batcher.stats()).toEqual({
+      submitted: 4,
+      written: 3,
+      failed: 1,
+      aborted: 0,
+      batches: 1,
+      largestBatch: 4,
+      queued: 0,
+      waiting: 0,
+      runningBatches: 0,
+    });
     expect(clock.pendingTimers).toBe(0);
   });
 
@@ -82,6 +92,73 @@ describe('Batcher', () => {
     }
     await Promise.all(writes);
     expect(calls.map(({ items }) => items[0])).toEqual([1, 2, 3]);
+  });
+
+  it("lets items wait for room with whenFull: 'wait', in order, and writes them on close too", async () => {
+    const { batcher, calls } = held({ maxBatchSize: 2, maxQueued: 2, whenFull: 'wait' });
+    const writes = [1, 2, 3, 4, 5, 6, 7].map((item) => batcher.submit(item));
+    expect(batcher.stats()).toMatchObject({ submitted: 7, queued: 2, waiting: 3, runningBatches: 1 });
+    const controller = new AbortController();
+    const left = batcher.submit(8, { signal: controller.signal });
+    controller.abort('left');
+    await expect(left).rejects.toBe('left');
+    const closed = batcher.close();
+    for (let written = 0; written < 4; written += 1) {
+      calls[written]?.release();
+      await turn();
+    }
+    await closed;
+    await Promise.all(writes);
+    expect(calls.map(({ items }) => items)).toEqual([[1, 2], [3, 4], [5, 6], [7]]);
+    expect(batcher.stats()).toMatchObject({ submitted: 8, written: 7, aborted: 1, queued: 0, waiting: 0 });
+  });
+
+  it('tells producers when there is room, as many as there is room for', async () => {
+    const { batcher, calls } = held({ maxBatchSize: 2, maxQueued: 2 });
+    const writes = [1, 2].map((item) => batcher.submit(item));
+    await batcher.onRoom();
+    writes.push(batcher.submit(3), batcher.submit(4));
+    const told: number[] = [];
+    const producers = [5, 6, 7].map(async (item) => {
+      await batcher.onRoom();
+      told.push(item);
+      writes.push(batcher.submit(item));
+    });
+    const controller = new AbortController();
+    const impatient = batcher.onRoom({ signal: controller.signal });
+    controller.abort('enough');
+    await expect(impatient).rejects.toBe('enough');
+    await expect(batcher.onRoom({ signal: controller.signal })).rejects.toBe('enough');
+    await turn();
+    expect(told).toEqual([]);
+    calls[0]?.release();
+    await turn();
+    expect(told).toEqual([5, 6]);
+    const shut = batcher.onRoom();
+    const closed = batcher.close();
+    await expect(shut).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await expect(producers[2]).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await expect(batcher.onRoom()).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    for (const at of [1, 2]) {
+      calls[at]?.release();
+      await turn();
+    }
+    await closed;
+    await Promise.all(writes);
+    expect(calls.map(({ items }) => items)).toEqual([
+      [1, 2],
+      [3, 4],
+      [5, 6],
+    ]);
+  });
+
+  it('refuses an item whose size cannot be told', async () => {
+    const sizes: unknown[] = [Number.NaN, -1, 'x', Number.POSITIVE_INFINITY];
+    const { batcher, batches } = recording({ maxBatchBytes: 10, bytesOf: (item) => sizes[item] as number });
+    for (const at of sizes.keys()) await expect(batcher.submit(at)).rejects.toThrow(/bytesOf\(item\) must be/);
+    await batcher.close();
+    expect(batches).toEqual([]);
+    expect(batcher.stats().submitted).toBe(0);
   });
 
   it('writes everything on close, and takes nothing after it', async () => {
