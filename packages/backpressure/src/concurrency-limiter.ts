@@ -3,6 +3,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { type Ending, runLeavable } from './leavable-run.ts';
 import type { AcquireOptions, ConcurrencyLimiterOptions, LimiterStats, RunOptions } from './limiter-options.ts';
+import { LimiterQueue } from './limiter-queue.ts';
 import {
   checkAtLeast,
   checkClock,
@@ -14,26 +15,21 @@ import {
 } from './option-checks.ts';
 import { type GiveBack, OneShotPermit, type Outcome, type Permit } from './permit.ts';
 import { type RunContext, UnabortableContext } from './run-context.ts';
-import { priorities, Waiter, WaitingRoom } from './waiting-room.ts';
+import { RunTimes } from './run-times.ts';
+import { timerMs } from './timer-ms.ts';
 
 /** At most `limit` at a time; at most `maxQueue` wait; the rest is refused at once and told when to come back. */
 export class ConcurrencyLimiter implements AsyncDisposable {
   #limit: number;
   readonly #adaptive: AdaptiveLimit | undefined;
-  readonly #maxQueue: number;
-  readonly #queueTimeoutMs: number;
-  readonly #order: 'fifo' | 'lifo' | 'adaptive';
   readonly #classify: NonNullable<ConcurrencyLimiterOptions['classify']>;
   readonly #name: string;
   readonly #clock: Clock;
   readonly #random: () => number;
 
-  readonly #room = new WaitingRoom();
+  readonly #runTimes = new RunTimes();
+  readonly #waiting: LimiterQueue;
   readonly #giveBack: GiveBack = (startedAt, inFlight, outcome) => this.#leave(startedAt, inFlight, outcome);
-  /** Fires when the one who has waited longest has waited too long. One for all: everyone may wait equally long. */
-  #queueTimer: unknown;
-  #nonEmptySince = 0;
-  #meanRunMs = 0;
   /** When work last started or ended. */
   #lastMoveAt: number;
   #closed = false;
@@ -65,14 +61,19 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     checkClock(clock);
     checkFunction('random', random);
     this.#limit = typeof limit === 'number' ? limit : limit.limit;
-    this.#maxQueue = maxQueue;
-    this.#queueTimeoutMs = queueTimeoutMs;
-    this.#order = order;
     this.#classify = classify;
     this.#name = name;
     this.#clock = clock;
     this.#random = random;
     this.#lastMoveAt = this.#clock.now();
+    this.#waiting = new LimiterQueue({
+      maxQueue,
+      queueTimeoutMs,
+      order,
+      clock,
+      runTimes: this.#runTimes,
+      refusal: (reason, now) => this.#overloaded(reason, now),
+    });
   }
 
   /** Runs `fn` when it is its turn. Rejects with ERR_OVERLOADED if that never comes, else settles as `fn` does. */
@@ -131,7 +132,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     return {
       limit: this.#limit,
       inFlight: this.#inFlight,
-      queued: this.#room.size,
+      queued: this.#waiting.size,
       admitted: this.#admitted,
       completed: this.#completed,
       abandoned: this.#abandoned,
@@ -150,9 +151,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     const { timeoutMs } = options;
     if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
     this.#closed = true;
-    for (let waiter = this.#room.oldest; waiter !== undefined; waiter = this.#room.oldest) {
-      this.#turnAway(waiter, 'draining');
-    }
+    this.#waiting.refuseAll('draining');
     const idle = this.onIdle();
     if (timeoutMs === undefined || this.#isIdle) return idle;
     await new Promise<void>((resolve) => {
@@ -169,7 +168,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   get #isIdle(): boolean {
-    return this.#inFlight === 0 && this.#room.size === 0;
+    return this.#inFlight === 0 && this.#waiting.size === 0;
   }
 
   /** Takes a permit that is free and returns when that was; undefined if none is. While anybody waits none is free, so nobody is overtaken. */
@@ -186,44 +185,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   /** Waits for a permit and returns when it was given. */
   #queue(options: AcquireOptions | undefined): Promise<number> {
     const now = this.#clock.now();
-    const { signal, priority, key, deadlineMs = Number.POSITIVE_INFINITY } = options ?? none;
-    if (priority !== undefined) checkOneOf('priority', priority, priorities);
-    checkAtLeast('deadlineMs', deadlineMs, Number.NEGATIVE_INFINITY);
-    if (this.#closed) return this.#reject('draining', now);
-    if (deadlineMs <= this.#meanRunMs) return this.#reject('deadline', now);
-    if (this.#room.size >= this.#maxQueue) {
-      const victim = this.#room.makePlaceFor(priority, key);
-      if (victim === undefined) return this.#reject('queue_full', now);
-      this.#turnAway(victim, 'shed');
-    }
-    if (this.#room.size === 0) this.#nonEmptySince = now;
-    return new Promise<number>((grant, refuseWaiter) => {
-      const waiter = new Waiter(grant, refuseWaiter, now, now + deadlineMs);
-      this.#room.enter(waiter, priority, key);
-      if (this.#queueTimer === undefined) this.#armQueueTimer(now);
-      if (signal !== undefined) this.#leaveOnAbort(waiter, signal);
-      if (deadlineMs !== Number.POSITIVE_INFINITY) this.#leaveAtDeadline(waiter, deadlineMs - this.#meanRunMs);
-    });
-  }
-
-  #leaveOnAbort(waiter: Waiter, signal: AbortSignal): void {
-    const onAbort = (): void => {
-      if (this.#room.leave(waiter)) {
-        this.#afterLeaving(waiter);
-        waiter.refuse(signal.reason);
-      }
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    waiter.detach = () => signal.removeEventListener('abort', onAbort);
-  }
-
-  #leaveAtDeadline(waiter: Waiter, ms: number): void {
-    const timer = this.#clock.setTimeout(() => this.#turnAway(waiter, 'deadline'), timerMs(ms));
-    const { detach } = waiter;
-    waiter.detach = () => {
-      this.#clock.clearTimeout(timer);
-      detach?.();
-    };
+    return this.#closed ? Promise.reject(this.#overloaded('draining', now)) : this.#waiting.enter(options, now);
   }
 
   /** Gives a permit back and lets others in. */
@@ -233,69 +195,26 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     this.#inFlight--;
     this.#completed++;
     this.#runMs += runMs;
-    this.#meanRunMs += (runMs - this.#meanRunMs) / Math.min(this.#completed, meanOver);
+    this.#runTimes.add(runMs);
     this.#lastMoveAt = now;
     if (this.#adaptive !== undefined && outcome !== 'ignore') {
       this.#adaptive.record(now, runMs, inFlight, outcome === 'failure');
       this.#limit = Math.max(1, this.#adaptive.limit);
     }
-    if (this.#room.size > 0) this.#letIn(now);
+    if (this.#waiting.size > 0) this.#letIn(now);
     else if (this.#inFlight === 0 && this.#whenIdle.length > 0) this.#tellIdle();
   }
 
   #letIn(now: number): void {
     while (this.#inFlight < this.#limit) {
-      const newestFirst =
-        this.#order === 'lifo' || (this.#order === 'adaptive' && now - this.#nonEmptySince > standingAfterMs);
-      const waiter = this.#room.next(newestFirst);
+      const waiter = this.#waiting.next(now);
       if (waiter === undefined) break;
-      this.#afterLeaving(waiter);
-      if (waiter.deadlineAt - now < this.#meanRunMs) {
-        waiter.refuse(this.#overloaded('deadline', now));
-        continue;
-      }
       this.#inFlight++;
       this.#admitted++;
       this.#queueWaitMs += now - waiter.arrivedAt;
       waiter.grant(now);
     }
     if (this.#isIdle && this.#whenIdle.length > 0) this.#tellIdle();
-  }
-
-  /** Refuses one who waits; does nothing if it does not wait any more. */
-  #turnAway(waiter: Waiter, reason: keyof LimiterStats['rejected']): void {
-    this.#room.leave(waiter);
-    this.#afterLeaving(waiter);
-    waiter.refuse(this.#overloaded(reason, this.#clock.now()));
-  }
-
-  #afterLeaving(waiter: Waiter): void {
-    waiter.detach?.();
-    if (this.#room.size === 0 && this.#queueTimer !== undefined) {
-      this.#clock.clearTimeout(this.#queueTimer);
-      this.#queueTimer = undefined;
-    }
-  }
-
-  #armQueueTimer(now: number): void {
-    const oldest = this.#room.oldest;
-    if (oldest === undefined || this.#queueTimeoutMs === Number.POSITIVE_INFINITY) return;
-    const ms = oldest.arrivedAt + this.#queueTimeoutMs - now;
-    this.#queueTimer = this.#clock.setTimeout(() => this.#onQueueTimer(), timerMs(ms));
-  }
-
-  #onQueueTimer(): void {
-    this.#queueTimer = undefined;
-    const now = this.#clock.now();
-    for (let waiter = this.#room.oldest; waiter !== undefined; waiter = this.#room.oldest) {
-      if (now - waiter.arrivedAt < this.#queueTimeoutMs) break;
-      this.#turnAway(waiter, 'queue_timeout');
-    }
-    this.#armQueueTimer(now);
-  }
-
-  #reject(reason: keyof LimiterStats['rejected'], now: number): Promise<never> {
-    return Promise.reject(this.#overloaded(reason, now));
   }
 
   #overloaded(reason: keyof LimiterStats['rejected'], now: number): OverloadedError {
@@ -308,8 +227,8 @@ export class ConcurrencyLimiter implements AsyncDisposable {
    * use (a permit's share of the mean run time, by Little's law), and for how long nothing has moved at all.
    */
   #retryAfterMs(now: number): number {
-    const ahead = this.#room.size + 1;
-    const wait = this.#completed === 0 ? unknownWaitMs : (ahead * this.#meanRunMs) / this.#limit;
+    const ahead = this.#waiting.size + 1;
+    const wait = this.#runTimes.count === 0 ? unknownWaitMs : (ahead * this.#runTimes.meanMs) / this.#limit;
     return Math.ceil(
       Math.min(Math.max(wait + now - this.#lastMoveAt, minRetryMs), maxRetryMs) * (1 + this.#random() / 2),
     );
@@ -358,11 +277,6 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 }
 
-const none: AcquireOptions = {};
-/** As long as in "Fail at Scale": a queue that has not been empty for so long is not a burst but overload. */
-const standingAfterMs = 100;
-/** Smoothing of the mean run time: about so many of the last calls count. */
-const meanOver = 10;
 const unknownWaitMs = 1_000;
 const minRetryMs = 100;
 const maxRetryMs = 60_000;
@@ -372,11 +286,6 @@ function checkedAdaptive(limit: AdaptiveLimit): AdaptiveLimit {
     refuse('limit', 'an integer >= 1 or an adaptive limit', limit);
   }
   return limit;
-}
-
-/** Node's timers fire at once when asked for more. */
-function timerMs(ms: number): number {
-  return Math.min(Math.max(0, ms), 2 ** 31 - 1);
 }
 
 function classifyByCode(ending: { value: unknown } | { error: unknown }): Outcome {

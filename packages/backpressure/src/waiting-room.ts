@@ -3,26 +3,24 @@ export type Priority = 'critical' | 'default' | 'sheddable';
 
 export const priorities: readonly Priority[] = ['critical', 'default', 'sheddable'];
 
-/** One who waits for a permit. It is a node of two lists: its caller's lane, and all who wait in order of arrival. */
+/** One who waits for a permit, in its caller's lane. */
 export class Waiter {
   readonly grant: (startedAt: number) => void;
   readonly refuse: (error: unknown) => void;
   readonly arrivedAt: number;
-  /** The time until which it must have ended; `Infinity` if it has all the time in the world. */
-  readonly deadlineAt: number;
+  /** The time until which it must have ended; undefined if it has all the time in the world. */
+  readonly deadlineAt: number | undefined;
   /** Takes off what was hung on the wait: the listener on its signal, the timer of its deadline. */
   detach: (() => void) | undefined;
   lane: Lane | undefined;
   older: Waiter | undefined;
   newer: Waiter | undefined;
-  laneOlder: Waiter | undefined;
-  laneNewer: Waiter | undefined;
 
   constructor(
     grant: (startedAt: number) => void,
     refuse: (error: unknown) => void,
     arrivedAt: number,
-    deadlineAt: number,
+    deadlineAt: number | undefined,
   ) {
     this.grant = grant;
     this.refuse = refuse;
@@ -32,8 +30,6 @@ export class Waiter {
     this.lane = undefined;
     this.older = undefined;
     this.newer = undefined;
-    this.laneOlder = undefined;
-    this.laneNewer = undefined;
   }
 }
 
@@ -49,31 +45,34 @@ const maxPassedOver = 127;
  */
 export class WaitingRoom {
   size = 0;
-  /** The one who has waited longest. */
-  oldest: Waiter | undefined;
-  #newest: Waiter | undefined;
   readonly #levels: readonly Level[] = priorities.map((_, rank) => new Level(rank));
   readonly #defaultLevel = this.#levels[1] as Level;
 
   enter(waiter: Waiter, priority: Priority | undefined, key: string | undefined): void {
     this.#level(priority).push(waiter, key);
-    waiter.older = this.#newest;
-    if (this.#newest === undefined) this.oldest = waiter;
-    else this.#newest.newer = waiter;
-    this.#newest = waiter;
     this.size++;
   }
 
-  /** Takes the next one out, or undefined if nobody waits. */
-  next(newestFirst: boolean): Waiter | undefined {
+  /**
+   * Takes the next one out, or undefined if nobody waits. `newestFirst` is asked about the oldest of the caller whose turn it
+   * is: whether the newest of that caller goes before it.
+   */
+  next(newestFirst: (oldest: Waiter) => boolean): Waiter | undefined {
     if (this.size === 0) return undefined;
     const level = this.#defaultLevel.size === this.size ? this.#defaultLevel : this.#chooseLevel();
-    const waiter = level.peek(newestFirst);
-    if (waiter !== undefined) {
-      level.takeTurn();
-      this.leave(waiter);
-    }
+    const waiter = level.takeTurn(newestFirst);
+    if (waiter !== undefined) this.leave(waiter);
     return waiter;
+  }
+
+  /** The one who has waited longest. Looks at every caller: not for each call. */
+  oldest(): Waiter | undefined {
+    let oldest: Waiter | undefined;
+    for (const level of this.#levels) {
+      const own = level.oldest();
+      if (own !== undefined && (oldest === undefined || own.arrivedAt < oldest.arrivedAt)) oldest = own;
+    }
+    return oldest;
   }
 
   /** Takes `waiter` out, wherever it stands; false if it is not here any more. */
@@ -81,12 +80,6 @@ export class WaitingRoom {
     const lane = waiter.lane;
     if (lane === undefined) return false;
     lane.level.remove(waiter, lane);
-    if (waiter.older === undefined) this.oldest = waiter.newer;
-    else waiter.older.newer = waiter.newer;
-    if (waiter.newer === undefined) this.#newest = waiter.older;
-    else waiter.newer.older = waiter.older;
-    waiter.older = undefined;
-    waiter.newer = undefined;
     this.size--;
     return true;
   }
@@ -166,30 +159,38 @@ class Level {
     const lane = key === undefined ? this.#unkeyed : this.#laneOf(key);
     if (lane.size === 0) this.#joinRing(lane);
     waiter.lane = lane;
-    waiter.laneOlder = lane.tail;
+    waiter.older = lane.tail;
     if (lane.tail === undefined) lane.head = waiter;
-    else lane.tail.laneNewer = waiter;
+    else lane.tail.newer = waiter;
     lane.tail = waiter;
     lane.size++;
     if (this.size++ === 0) this.passedOver = 0;
   }
 
-  peek(newestFirst: boolean): Waiter | undefined {
-    return newestFirst ? this.#turn?.tail : this.#turn?.head;
+  /** Who is next in the lane whose turn it is; the turn passes on. */
+  takeTurn(newestFirst: (oldest: Waiter) => boolean): Waiter | undefined {
+    const lane = this.#turn;
+    if (lane?.head === undefined) return undefined;
+    this.#turn = lane.next;
+    return newestFirst(lane.head) ? lane.tail : lane.head;
   }
 
-  takeTurn(): void {
-    this.#turn = this.#turn?.next;
+  oldest(): Waiter | undefined {
+    let oldest = this.#turn?.head;
+    for (let lane = this.#turn?.next; lane !== undefined && lane !== this.#turn; lane = lane.next) {
+      if (oldest !== undefined && lane.head !== undefined && lane.head.arrivedAt < oldest.arrivedAt) oldest = lane.head;
+    }
+    return oldest;
   }
 
   remove(waiter: Waiter, lane: Lane): void {
-    if (waiter.laneOlder === undefined) lane.head = waiter.laneNewer;
-    else waiter.laneOlder.laneNewer = waiter.laneNewer;
-    if (waiter.laneNewer === undefined) lane.tail = waiter.laneOlder;
-    else waiter.laneNewer.laneOlder = waiter.laneOlder;
+    if (waiter.older === undefined) lane.head = waiter.newer;
+    else waiter.older.newer = waiter.newer;
+    if (waiter.newer === undefined) lane.tail = waiter.older;
+    else waiter.newer.older = waiter.older;
     waiter.lane = undefined;
-    waiter.laneOlder = undefined;
-    waiter.laneNewer = undefined;
+    waiter.older = undefined;
+    waiter.newer = undefined;
     this.size--;
     if (--lane.size === 0) this.#leaveRing(lane);
   }

@@ -1,0 +1,177 @@
+import type { Clock } from './clock.ts';
+import type { RejectReason } from './errors.ts';
+import type { AcquireOptions } from './limiter-options.ts';
+import { checkAtLeast, checkOneOf } from './option-checks.ts';
+import type { RunTimes } from './run-times.ts';
+import { timerMs } from './timer-ms.ts';
+import { priorities, Waiter, WaitingRoom } from './waiting-room.ts';
+
+export interface LimiterQueueOptions {
+  maxQueue: number;
+  queueTimeoutMs: number;
+  order: 'fifo' | 'lifo' | 'adaptive';
+  clock: Clock;
+  /** How long work takes: what cannot end before its deadline does not begin. */
+  runTimes: RunTimes;
+  /** The error for one who is refused; called once for each. */
+  refusal: (reason: Exclude<RejectReason, 'rate_limited'>, now: number) => Error;
+}
+
+/** Those who wait for a permit, and all that can end a wait: its turn, an abort, a deadline, a time-out, another who is more important. */
+export class LimiterQueue {
+  readonly #options: LimiterQueueOptions;
+  readonly #room = new WaitingRoom();
+  readonly #newestFirst: (oldest: Waiter) => boolean;
+  /** Fires when the one who has waited longest has waited too long. One for all: everyone may wait equally long. */
+  #timer: unknown;
+  #now = 0;
+  #nonEmptySince = 0;
+  #grantsWhileStanding = 0;
+
+  constructor(options: LimiterQueueOptions) {
+    this.#options = options;
+    const { order } = options;
+    this.#newestFirst = order === 'adaptive' ? (oldest) => this.#isOverloaded(oldest) : () => order === 'lifo';
+  }
+
+  get size(): number {
+    return this.#room.size;
+  }
+
+  /** Waits for a permit and resolves with when it was given. */
+  enter(options: AcquireOptions | undefined, now: number): Promise<number> {
+    const { signal, priority, key, deadlineMs } = options ?? none;
+    if (priority !== undefined) checkOneOf('priority', priority, priorities);
+    if (deadlineMs !== undefined) {
+      checkAtLeast('deadlineMs', deadlineMs, Number.NEGATIVE_INFINITY);
+      if (deadlineMs <= this.#options.runTimes.typicalMs) return this.#refuse('deadline', now);
+    }
+    const room = this.#room;
+    if (room.size >= this.#options.maxQueue) {
+      const victim = room.makePlaceFor(priority, key);
+      if (victim === undefined) return this.#refuse('queue_full', now);
+      this.#turnAway(victim, 'shed', now);
+    }
+    if (room.size === 0) this.#nonEmptySince = now;
+    const granted = new Promise<number>(capture);
+    const waiter = new Waiter(
+      resolveCaptured,
+      rejectCaptured,
+      now,
+      deadlineMs === undefined ? undefined : now + deadlineMs,
+    );
+    room.enter(waiter, priority, key);
+    if (this.#timer === undefined) this.#armTimer(now);
+    if (signal !== undefined) this.#leaveOnAbort(waiter, signal);
+    if (deadlineMs !== undefined && deadlineMs !== Number.POSITIVE_INFINITY) this.#leaveAtDeadline(waiter, deadlineMs);
+    return granted;
+  }
+
+  /** Takes out the next one that can still end in time, and refuses those on the way that cannot. */
+  next(now: number): Waiter | undefined {
+    this.#now = now;
+    for (;;) {
+      const waiter = this.#room.next(this.#newestFirst);
+      if (waiter === undefined) return undefined;
+      this.#afterLeaving(waiter);
+      if (waiter.deadlineAt === undefined || waiter.deadlineAt - now >= this.#options.runTimes.typicalMs) return waiter;
+      waiter.refuse(this.#options.refusal('deadline', now));
+    }
+  }
+
+  refuseAll(reason: 'draining'): void {
+    const now = this.#options.clock.now();
+    for (let waiter = this.#room.next(never); waiter !== undefined; waiter = this.#room.next(never)) {
+      this.#turnAway(waiter, reason, now);
+    }
+  }
+
+  /**
+   * Where there is a deadline: the oldest may not end in time any more if it is begun now, so that all those behind it come
+   * to that point as well. Where there is none: the queue has not been empty for long, and its oldest have most likely given
+   * up; but now and then one of them is served, since callers that wait for their answer before they ask again would else
+   * leave some of them waiting for ever.
+   */
+  #isOverloaded(oldest: Waiter): boolean {
+    const now = this.#now;
+    if (oldest.deadlineAt !== undefined) return oldest.deadlineAt - now < this.#options.runTimes.longMs;
+    if (now - this.#nonEmptySince <= standingAfterMs) return false;
+    return ++this.#grantsWhileStanding % oldestEvery !== 0;
+  }
+
+  #leaveOnAbort(waiter: Waiter, signal: AbortSignal): void {
+    const onAbort = (): void => {
+      if (this.#room.leave(waiter)) {
+        this.#afterLeaving(waiter);
+        waiter.refuse(signal.reason);
+      }
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    waiter.detach = () => signal.removeEventListener('abort', onAbort);
+  }
+
+  #leaveAtDeadline(waiter: Waiter, deadlineMs: number): void {
+    const { clock, runTimes } = this.#options;
+    const timer = clock.setTimeout(
+      () => this.#turnAway(waiter, 'deadline', clock.now()),
+      timerMs(deadlineMs - runTimes.typicalMs),
+    );
+    const { detach } = waiter;
+    waiter.detach = () => {
+      clock.clearTimeout(timer);
+      detach?.();
+    };
+  }
+
+  /** Refuses one who waits; does nothing if it does not wait any more. */
+  #turnAway(waiter: Waiter, reason: Exclude<RejectReason, 'rate_limited'>, now: number): void {
+    this.#room.leave(waiter);
+    this.#afterLeaving(waiter);
+    waiter.refuse(this.#options.refusal(reason, now));
+  }
+
+  #refuse(reason: Exclude<RejectReason, 'rate_limited'>, now: number): Promise<never> {
+    return Promise.reject(this.#options.refusal(reason, now));
+  }
+
+  #afterLeaving(waiter: Waiter): void {
+    waiter.detach?.();
+    if (this.#room.size === 0 && this.#timer !== undefined) {
+      this.#options.clock.clearTimeout(this.#timer);
+      this.#timer = undefined;
+    }
+  }
+
+  #armTimer(now: number): void {
+    const { queueTimeoutMs, clock } = this.#options;
+    const oldest = this.#room.oldest();
+    if (oldest === undefined || queueTimeoutMs === Number.POSITIVE_INFINITY) return;
+    this.#timer = clock.setTimeout(() => this.#onTimer(), timerMs(oldest.arrivedAt + queueTimeoutMs - now));
+  }
+
+  #onTimer(): void {
+    this.#timer = undefined;
+    const { queueTimeoutMs, clock } = this.#options;
+    const now = clock.now();
+    for (let waiter = this.#room.oldest(); waiter !== undefined; waiter = this.#room.oldest()) {
+      if (now - waiter.arrivedAt < queueTimeoutMs) break;
+      this.#turnAway(waiter, 'queue_timeout', now);
+    }
+    this.#armTimer(now);
+  }
+}
+
+const none: AcquireOptions = {};
+const never = (): boolean => false;
+/** As long as in "Fail at Scale": a queue that has not been empty for so long is not a burst but overload. */
+const standingAfterMs = 100;
+/** Of so many grants from a queue that stands, one goes to the oldest. */
+const oldestEvery = 8;
+
+// One function for all promises, since a closure for each costs more than the rest of the wait.
+let resolveCaptured: (startedAt: number) => void;
+let rejectCaptured: (error: unknown) => void;
+function capture(resolve: (startedAt: number) => void, reject: (error: unknown) => void): void {
+  resolveCaptured = resolve;
+  rejectCaptured = reject;
+}

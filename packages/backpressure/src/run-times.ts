@@ -1,0 +1,37 @@
+/**
+ * How long work takes of late. The mean is what a permit is worth (Little's law); what one call may need is better told by the
+ * middle and the upper end, which a few very long calls do not move. Both are followed by small steps whose ups and downs
+ * balance where the wanted share of calls is shorter (Robbins and Monro, 1951): a few numbers, whatever the distribution.
+ */
+export class RunTimes {
+  count = 0;
+  /** Over about the last ten calls, in milliseconds; 0 while nothing is known. */
+  meanMs = 0;
+  /** Half of the calls take longer; 0 while nothing is known. */
+  typicalMs = 0;
+  /** One call in twenty takes longer; 0 while nothing is known. */
+  longMs = 0;
+
+  add(runMs: number): void {
+    if (this.count++ === 0) {
+      this.meanMs = runMs;
+      this.typicalMs = Math.max(leastMs, runMs);
+      this.longMs = this.typicalMs;
+      return;
+    }
+    this.meanMs += (runMs - this.meanMs) / Math.min(this.count, meanOver);
+    this.typicalMs = towards(runMs, this.typicalMs, step * 0.5, step * 0.5);
+    this.longMs = Math.max(this.typicalMs, towards(runMs, this.longMs, step * 0.95, step * 0.05));
+  }
+}
+
+const meanOver = 10;
+/** As a share of the value: large enough to follow a dependency that becomes four times slower within thirty calls. */
+const step = 0.1;
+/** From 0 one would never come up again. */
+const leastMs = 0.01;
+
+function towards(runMs: number, value: number, up: number, down: number): number {
+  const moved = runMs > value ? Math.min(runMs, value * (1 + up)) : Math.max(runMs, value * (1 - down));
+  return Math.max(leastMs, moved);
+}
