@@ -6,6 +6,7 @@ export type { Clock } from './clock.ts';
 export { ConcurrencyLimiter } from './concurrency-limiter.ts';
 export { OverloadedError, type RejectReason, TimeoutError } from './errors.ts';
 export { GradientLimit, type GradientLimitOptions } from './gradient-limit.ts';
+export { KneeLimit, type KneeLimitOptions } from './knee-limit.ts';
 export type { AcquireOptions, ConcurrencyLimiterOptions, LimiterStats, RunOptions } from './limiter-options.ts';
 export { LoadShedder, type LoadShedderOptions, type LoadShedderStats, type ShedVerdict } from './load-shedder.ts';
 export { type ItemContext, type MapLimitOptions, mapLimit, settleLimit } from './map-limit.ts';

@@ -58,7 +58,7 @@ export class SampleWindow {
 }
 
 /** The options' bounds, checked. */
-export function adaptiveLimitBounds(options: AdaptiveLimitOptions): AdaptiveLimitBounds {
+export function adaptiveLimitBounds(options: Omit<AdaptiveLimitOptions, 'windowMs'>): AdaptiveLimitBounds {
   const { initialLimit = 20, minLimit = 1, maxLimit = 1_000 } = options;
   checkCount('minLimit', minLimit, 1);
   checkCount('maxLimit', maxLimit, minLimit);

@@ -3,6 +3,7 @@ import {
   AimdLimit,
   ConcurrencyLimiter,
   GradientLimit,
+  KneeLimit,
   type Outcome,
   VegasLimit,
 } from '@x/backpressure';
@@ -24,6 +25,7 @@ function saturate(limit: AdaptiveLimit, windows: number): void {
 }
 
 describe.each([
+  ['KneeLimit', () => new KneeLimit(), 400],
   ['VegasLimit', () => new VegasLimit(), 400],
   // It drifts upwards while overload lasts, as its description says.
   ['GradientLimit', () => new GradientLimit(), 30],
@@ -59,10 +61,65 @@ describe.each([
   });
 });
 
+describe('KneeLimit', () => {
+  /** Ten workers behind the limit, all of which is used, for so long. */
+  function busy(limit: KneeLimit, from: number, forMs: number, runMs: number, workers = 10): number {
+    let now = from;
+    while (now < from + forMs) {
+      const slow = Math.max(1, limit.limit / workers);
+      limit.record(now, runMs * slow, limit.limit, false);
+      now += runMs / Math.min(workers, limit.limit);
+    }
+    return now;
+  }
+
+  test('stays where it is when the service becomes four times slower, which is no queue', () => {
+    const limit = new KneeLimit();
+    const then = busy(limit, 0, 20_000, 10);
+    const seen = new Set<number>();
+    for (let now = then; now < then + 30_000; ) {
+      now = busy(limit, now, 100, 40);
+      seen.add(limit.limit);
+    }
+    expect(Math.max(...seen)).toBeLessThanOrEqual(15);
+    // The lower ones are its probes.
+    expect([...seen].filter((each) => each < 11).every((each) => each >= 6)).toBe(true);
+  });
+
+  test('follows a service that gets fewer workers, and more again', () => {
+    const limit = new KneeLimit();
+    let now = busy(limit, 0, 20_000, 10);
+    now = busy(limit, now, 40_000, 10, 3);
+    expect(limit.limit).toBeLessThanOrEqual(6);
+    busy(limit, now, 60_000, 10, 30);
+    expect(limit.limit).toBeGreaterThanOrEqual(18);
+  });
+
+  test('probes take a small part of the time, also where calls are few and long', () => {
+    const limit = new KneeLimit();
+    let probing = 0;
+    let all = 0;
+    let highest = 0;
+    for (let now = 0; now < 2_000_000; all++) {
+      now = busy(limit, now, 1_000, 4_000);
+      highest = Math.max(highest, limit.limit);
+      if (limit.limit < highest * 0.7 && all > 200) probing++;
+    }
+    expect(probing / all).toBeLessThan(0.25);
+  });
+});
+
 test('bounds are kept and bad ones refused', () => {
   const small = new VegasLimit({ initialLimit: 3, minLimit: 2, maxLimit: 5 });
   for (let call = 0; call < 1_000; call++) small.record(call * 10, 10, 5, false);
   expect(small.limit).toBe(5);
+  const knee = new KneeLimit({ initialLimit: 3, minLimit: 3, maxLimit: 5 });
+  for (let call = 0; call < 2_000; call++) knee.record(call * 10, 10, knee.limit, false);
+  expect(knee.limit).toBeGreaterThanOrEqual(3);
+  expect(knee.limit).toBeLessThanOrEqual(5);
+  for (let call = 2_000; call < 4_000; call++) knee.record(call * 10, 10, knee.limit, true);
+  expect(knee.limit).toBe(3);
+  expect(() => new KneeLimit({ minLimit: 0 })).toThrow('minLimit must be an integer >= 1, got 0');
   expect(() => new VegasLimit({ initialLimit: 0 })).toThrow('initialLimit must be an integer >= 1, got 0');
   expect(() => new GradientLimit({ maxLimit: 10 })).toThrow('initialLimit must be at most maxLimit (10), got 20');
   expect(() => new GradientLimit({ tolerance: 0.5 })).toThrow('tolerance must be a number >= 1, got 0.5');
