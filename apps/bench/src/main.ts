@@ -65,10 +65,11 @@ function runChild(name: string): Promise<number> {
   });
 }
 
-/** `loadtest.bench.js` exports `runLoadtestBench`. */
+/** `loadtest.bench.js` exports `runLoadtestBench`, a dash begins a new word. */
 async function runOne(name: string): Promise<number> {
   const module = await import(pathToFileURL(join(import.meta.dirname, name + SUFFIX)).href);
-  const run: unknown = module[`run${name.charAt(0).toUpperCase()}${name.slice(1)}Bench`];
+  const words = name.split('-').map((word) => word.charAt(0).toUpperCase() + word.slice(1));
+  const run: unknown = module[`run${words.join('')}Bench`];
   if (typeof run !== 'function') throw new Error(`${name}${SUFFIX} has no function of the expected name`);
   await run();
   return 0;
