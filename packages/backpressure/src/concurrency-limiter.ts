@@ -22,6 +22,7 @@ import { timerMs } from './timer-ms.ts';
 export class ConcurrencyLimiter implements AsyncDisposable {
   #limit: number;
   readonly #adaptive: AdaptiveLimit | undefined;
+  readonly #maxQueue: number;
   readonly #classify: NonNullable<ConcurrencyLimiterOptions['classify']>;
   readonly #name: string;
   readonly #clock: Clock;
@@ -61,6 +62,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     checkClock(clock);
     checkFunction('random', random);
     this.#limit = typeof limit === 'number' ? limit : limit.limit;
+    this.#maxQueue = maxQueue;
     this.#classify = classify;
     this.#name = name;
     this.#clock = clock;
@@ -133,6 +135,8 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       limit: this.#limit,
       inFlight: this.#inFlight,
       queued: this.#waiting.size,
+      maxQueue: this.#maxQueue,
+      healthy: this.#isHealthy,
       admitted: this.#admitted,
       completed: this.#completed,
       abandoned: this.#abandoned,
@@ -165,6 +169,11 @@ export class ConcurrencyLimiter implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  get #isHealthy(): boolean {
+    if (this.#closed) return false;
+    return this.#maxQueue === 0 ? this.#inFlight < this.#limit : this.#waiting.size < healthyBelow * this.#maxQueue;
   }
 
   get #isIdle(): boolean {
@@ -277,6 +286,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 }
 
+const healthyBelow = 0.8;
 const unknownWaitMs = 1_000;
 const minRetryMs = 100;
 const maxRetryMs = 60_000;

@@ -1,5 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { systemClock } from './clock.ts';
+import { type JsonRpcId, withJsonRpcId } from './json-rpc-id.ts';
 
 export interface HttpRefusal {
   status: 503 | 429;
@@ -13,11 +14,17 @@ export interface HttpRefusal {
  * (closing with unread data would reset the connection under it); but only up to a bound, then the connection is cut.
  */
 export function refuseRequest(request: IncomingMessage, response: ServerResponse, refusal: HttpRefusal): void {
+  withJsonRpcId(request, (id) => {
+    if (!response.headersSent && !response.closed) answerRefusal(request, response, refusal, id);
+  });
+}
+
+function answerRefusal(request: IncomingMessage, response: ServerResponse, refusal: HttpRefusal, id: JsonRpcId): void {
   const { status, reason, retryAfterMs } = refusal;
   const retryAfterSeconds = Math.max(1, Math.ceil(retryAfterMs / 1_000));
   const body = JSON.stringify({
     jsonrpc: '2.0',
-    id: null,
+    id,
     error: {
       code: status,
       message: `${words[status]} Retry in ${retryAfterSeconds} s.`,

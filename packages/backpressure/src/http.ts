@@ -6,7 +6,12 @@ import type { Priority } from './waiting-room.ts';
 /** What a `ConcurrencyLimiter` has of use here. */
 export interface AdmissionLimiter {
   tryAcquire(): AdmissionPermit | undefined;
-  acquire(options: { signal: AbortSignal; priority?: Priority; key?: string }): Promise<AdmissionPermit>;
+  acquire(options: {
+    signal: AbortSignal;
+    priority?: Priority;
+    key?: string;
+    deadlineMs?: number;
+  }): Promise<AdmissionPermit>;
 }
 
 interface AdmissionPermit {
@@ -34,6 +39,8 @@ export interface AdmissionOptions {
   key?: ((request: IncomingMessage) => string) | undefined;
   /** Default: all are `'default'`. */
   priority?: ((request: IncomingMessage) => Priority) | undefined;
+  /** How long the client waits for its answer, in milliseconds, where it says so: what cannot be answered in time is not begun. Default: nothing is known of it. */
+  deadlineMs?: ((request: IncomingMessage) => number | undefined) | undefined;
   /** Requests that are always let through. Default: the paths /health, /healthz, /livez, /readyz and /metrics. */
   exempt?: ((request: IncomingMessage) => boolean) | undefined;
   /**
@@ -54,12 +61,14 @@ export function withAdmission(
   handler: RequestHandler,
   options: AdmissionOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { limiter, rateLimiter, shedder, priority, key = remoteAddress, exempt = isHealthPath, onError } = options;
+  const { limiter, rateLimiter, shedder, priority, deadlineMs, onError } = options;
+  const { key = remoteAddress, exempt = isHealthPath } = options;
   checkFunction('handler', handler);
   if (limiter !== undefined) checkMethods('limiter', limiter, ['tryAcquire', 'acquire']);
   if (rateLimiter !== undefined) checkMethods('rateLimiter', rateLimiter, ['consume']);
   if (shedder !== undefined) checkMethods('shedder', shedder, ['check']);
   if (priority !== undefined) checkFunction('priority', priority);
+  if (deadlineMs !== undefined) checkFunction('deadlineMs', deadlineMs);
   checkFunction('key', key);
   checkFunction('exempt', exempt);
   if (onError !== undefined) checkFunction('onError', onError);
@@ -119,11 +128,17 @@ export function withAdmission(
     importance: Priority,
   ): Promise<void> => {
     const caller = key(request);
+    const patienceMs = deadlineMs?.(request);
     const gone = new AbortController();
     const notGone = onceOver(request, response, () => gone.abort());
     let permit: AdmissionPermit;
     try {
-      permit = await from.acquire({ signal: gone.signal, priority: importance, key: caller });
+      permit = await from.acquire({
+        signal: gone.signal,
+        priority: importance,
+        key: caller,
+        ...(patienceMs !== undefined && { deadlineMs: patienceMs }),
+      });
     } catch (error) {
       notGone();
       if (!gone.signal.aborted) refuse(request, response, error);

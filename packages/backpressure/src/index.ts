@@ -8,7 +8,13 @@ export { OverloadedError, type RejectReason, TimeoutError } from './errors.ts';
 export { GradientLimit, type GradientLimitOptions } from './gradient-limit.ts';
 export { KneeLimit, type KneeLimitOptions } from './knee-limit.ts';
 export type { AcquireOptions, ConcurrencyLimiterOptions, LimiterStats, RunOptions } from './limiter-options.ts';
-export { LoadShedder, type LoadShedderOptions, type LoadShedderStats, type ShedVerdict } from './load-shedder.ts';
+export {
+  LoadShedder,
+  type LoadShedderOptions,
+  type LoadShedderStats,
+  type ShedVerdict,
+  type WatchedLimiter,
+} from './load-shedder.ts';
 export { type ItemContext, type MapLimitOptions, mapLimit, settleLimit } from './map-limit.ts';
 export type { Outcome, Permit } from './permit.ts';
 export {

@@ -12,9 +12,12 @@ export interface ConcurrencyLimiterOptions {
   /** How long one may wait. Milliseconds, default 30,000; `Infinity` for no bound. Shorter than the callers' own time-outs, or the work is done for nobody. */
   queueTimeoutMs?: number | undefined;
   /**
-   * Who is next, within a priority and a caller: `'fifo'` the oldest; `'lifo'` the newest; `'adaptive'` the oldest, but
-   * the newest once the queue has not been empty for 100 ms, when the oldest's callers have most likely given up (Maurer,
-   * "Fail at Scale", ACM Queue 13(8), 2015). Default `'fifo'`, with an adaptive limit `'adaptive'`.
+   * Who is next, within a priority and a caller: `'fifo'` the oldest; `'lifo'` the newest; `'adaptive'` the oldest while all
+   * is well, the newest under overload. With a `deadlineMs` that is when the oldest may not end in time any more (by the 95th
+   * percentile of run times); without one, when the queue has not been empty for 100 ms, since the oldest's callers have
+   * most likely given up (Maurer, "Fail at Scale", ACM Queue 13(8), 2015), and then one grant in eight goes to the oldest.
+   * Where callers wait for their answer before they ask again, `'fifo'` with a short queue treats them most evenly.
+   * Default `'fifo'`, with an adaptive limit `'adaptive'`.
    */
   order?: 'fifo' | 'lifo' | 'adaptive' | undefined;
   /**
@@ -49,6 +52,10 @@ export interface LimiterStats {
   limit: number;
   inFlight: number;
   queued: number;
+  /** How many may wait. */
+  maxQueue: number;
+  /** Less than 0.8 of the queue is taken (a limiter without a queue: a permit is free), and it is not closed. */
+  healthy: boolean;
   /** Work that was started. */
   admitted: number;
   /** Work that has ended, well or badly. */

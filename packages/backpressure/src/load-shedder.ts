@@ -1,7 +1,7 @@
 import { type EventLoopUtilization, type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
 import { type Clock, systemClock } from './clock.ts';
-import { checkClock, checkFunction, checkPositive, refuse } from './option-checks.ts';
+import { checkClock, checkFunction, checkMethods, checkPositive, refuse } from './option-checks.ts';
 import { type Priority, priorities } from './waiting-room.ts';
 
 export interface LoadShedderOptions {
@@ -13,13 +13,24 @@ export interface LoadShedderOptions {
   heapRatio?: number | undefined;
   /** Memory of the whole process in bytes, likewise. Default: off. Sensible: 90 % of what the container may have. */
   rssBytes?: number | undefined;
-  /** Any other pressure, 1 where default work is to be shed: `() => limiter.stats().queued / 500`. Called once a sample. */
+  /** A limiter whose queue is looked at as well. Needed for `queueUtilization` and `queueWaitMs`. */
+  limiter?: WatchedLimiter | undefined;
+  /** Taken share of the limiter's queue, 0 to 1, likewise. Default: off. Sensible: 0.5 to 0.9. */
+  queueUtilization?: number | undefined;
+  /** Mean wait in the limiter's queue of what was let in during a sample, in milliseconds, likewise. Default: off. WeChat's DAGOR takes 20 (Zhou and others, SoCC 2018). */
+  queueWaitMs?: number | undefined;
+  /** Any other pressure, 1 where default work is to be shed: `() => pool.stats().waiting / 50`. Called once a sample. */
   pressure?: (() => number) | undefined;
   /** How often to look. Milliseconds, default 250. */
   sampleMs?: number | undefined;
   clock?: Clock | undefined;
   /** A number from 0 to 1, for the jitter of `retryAfterMs`. Default `Math.random`. */
   random?: (() => number) | undefined;
+}
+
+/** What a `ConcurrencyLimiter` has of use here. */
+export interface WatchedLimiter {
+  stats(): { queued: number; maxQueue: number; admitted: number; queueWaitMs: number };
 }
 
 export interface ShedVerdict {
@@ -56,7 +67,7 @@ export class LoadShedder implements AsyncDisposable {
 
   constructor(options: LoadShedderOptions = {}) {
     const { eventLoopDelayMs = 100, eventLoopUtilization, heapRatio, rssBytes, pressure, sampleMs = 250 } = options;
-    const { clock = systemClock, random = Math.random } = options;
+    const { limiter, queueUtilization, queueWaitMs, clock = systemClock, random = Math.random } = options;
     checkPositive('sampleMs', sampleMs);
     checkClock(clock);
     checkFunction('random', random);
@@ -84,6 +95,16 @@ export class LoadShedder implements AsyncDisposable {
       refuse('heapRatio', 'at most 1', heapRatio);
     }
     watch('rssBytes', rssBytes, () => process.memoryUsage.rss());
+    if (limiter !== undefined) checkMethods('limiter', limiter, ['stats']);
+    for (const [option, threshold] of Object.entries({ queueUtilization, queueWaitMs })) {
+      if (threshold !== undefined && limiter === undefined) refuse('limiter', `given where ${option} is`, limiter);
+    }
+    if (limiter !== undefined) {
+      if (watch('queueUtilization', queueUtilization, () => taken(limiter)) && (queueUtilization as number) > 1) {
+        refuse('queueUtilization', 'at most 1', queueUtilization);
+      }
+      watch('queueWaitMs', queueWaitMs, meanWait(limiter));
+    }
     if (pressure !== undefined) measures.push(pressure);
     this.#measures = measures;
     this.#schedule();
@@ -161,6 +182,25 @@ const retryMs = 1_000;
 function usedHeapRatio(): number {
   const heap = getHeapStatistics();
   return heap.used_heap_size / heap.heap_size_limit;
+}
+
+function taken(limiter: WatchedLimiter): number {
+  const { queued, maxQueue } = limiter.stats();
+  return maxQueue === 0 ? 0 : queued / maxQueue;
+}
+
+/** The mean wait since it was asked last; as long as it was while nobody was let in and somebody waits. */
+function meanWait(limiter: WatchedLimiter): () => number {
+  let before = limiter.stats();
+  let meanMs = 0;
+  return () => {
+    const now = limiter.stats();
+    const admitted = now.admitted - before.admitted;
+    if (admitted > 0) meanMs = (now.queueWaitMs - before.queueWaitMs) / admitted;
+    else if (now.queued === 0) meanMs = 0;
+    before = now;
+    return meanMs;
+  };
 }
 
 /** A measure that fails tells nothing; the others still do. */

@@ -11,20 +11,25 @@ export class RunTimes {
   typicalMs = 0;
   /** One call in twenty takes longer; 0 while nothing is known. */
   longMs = 0;
+  /** The first calls, in order of length: the steps would take long from a bad start. */
+  readonly #first: number[] = [];
 
   add(runMs: number): void {
-    if (this.count++ === 0) {
-      this.meanMs = runMs;
-      this.typicalMs = Math.max(leastMs, runMs);
-      this.longMs = this.typicalMs;
-      return;
-    }
+    this.count++;
     this.meanMs += (runMs - this.meanMs) / Math.min(this.count, meanOver);
-    this.typicalMs = towards(runMs, this.typicalMs, step * 0.5, step * 0.5);
-    this.longMs = Math.max(this.typicalMs, towards(runMs, this.longMs, step * 0.95, step * 0.05));
+    if (this.count <= firstCalls) {
+      this.#first.push(runMs);
+      this.#first.sort((a, b) => a - b);
+      this.typicalMs = Math.max(leastMs, this.#first[this.#first.length >> 1] ?? 0);
+      this.longMs = Math.max(leastMs, this.#first.at(-1) ?? 0);
+    } else {
+      this.typicalMs = towards(runMs, this.typicalMs, step * 0.5, step * 0.5);
+      this.longMs = Math.max(this.typicalMs, towards(runMs, this.longMs, step * 0.95, step * 0.05));
+    }
   }
 }
 
+const firstCalls = 10;
 const meanOver = 10;
 /** As a share of the value: large enough to follow a dependency that becomes four times slower within thirty calls. */
 const step = 0.1;

@@ -304,3 +304,29 @@ describe('the body of a refused request', () => {
     await closed;
   });
 });
+
+describe('a client that says how long it waits', () => {
+  test('is refused at once when it could not be answered in time', async () => {
+    const clock = new ManualClock();
+    const limiter = new ConcurrencyLimiter({ limit: 1, clock });
+    // Work takes 200 ms.
+    const permit = limiter.tryAcquire();
+    await clock.advance(200);
+    permit?.release();
+    const { handler, responses } = held();
+    const deadlineMs = (request: IncomingMessage) => Number(request.headers['x-timeout-ms']) || undefined;
+    const { url } = await serve(handler, { limiter, deadlineMs });
+    const running = fetch(url);
+    await until(() => responses.length === 1);
+    const hasty = await fetch(url, { headers: { 'x-timeout-ms': '100' } });
+    expect(hasty.status).toBe(503);
+    expect(await hasty.json()).toMatchObject({ error: { data: { reason: 'deadline' } } });
+    const patient = fetch(url, { headers: { 'x-timeout-ms': '1000' } });
+    await until(() => limiter.stats().queued === 1);
+    responses[0]?.end();
+    await until(() => responses.length === 2);
+    responses[1]?.end();
+    expect((await patient).status).toBe(200);
+    await running;
+  });
+});

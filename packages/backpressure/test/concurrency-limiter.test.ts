@@ -527,3 +527,26 @@ describe('bad options', () => {
     expect(limiter.stats()).toMatchObject({ inFlight: 1, queued: 0 });
   });
 });
+
+describe('health', () => {
+  test('is lost when 0.8 of the queue is taken, or on close', async () => {
+    const { limiter } = setUp({ maxQueue: 5 });
+    const permit = limiter.tryAcquire();
+    const waiting = Array.from({ length: 3 }, () => limiter.acquire());
+    expect(limiter.stats()).toMatchObject({ healthy: true, queued: 3, maxQueue: 5 });
+    waiting.push(limiter.acquire());
+    expect(limiter.stats().healthy).toBe(false);
+    permit?.release();
+    for (const each of waiting) (await each).release();
+    expect(limiter.stats().healthy).toBe(true);
+    await limiter.close();
+    expect(limiter.stats().healthy).toBe(false);
+  });
+
+  test('without a queue is a free permit', () => {
+    const { limiter } = setUp({ maxQueue: 0 });
+    expect(limiter.stats().healthy).toBe(true);
+    limiter.tryAcquire();
+    expect(limiter.stats().healthy).toBe(false);
+  });
+});

@@ -1,4 +1,4 @@
-import { LoadShedder, type LoadShedderOptions } from '@x/backpressure';
+import { ConcurrencyLimiter, LoadShedder, type LoadShedderOptions } from '@x/backpressure';
 import { ManualClock } from '@x/testkit';
 import { describe, expect, test } from 'vitest';
 
@@ -105,5 +105,62 @@ describe('a load shedder', () => {
     expect(() => new LoadShedder({ heapRatio: 2 })).toThrow('heapRatio must be at most 1, got 2');
     expect(() => new LoadShedder({ eventLoopUtilization: 2 })).toThrow('eventLoopUtilization must be at most 1, got 2');
     expect(() => new LoadShedder({ eventLoopDelayMs: -1 })).toThrow('eventLoopDelayMs must be a finite number > 0');
+  });
+});
+
+describe("the limiter's queue", () => {
+  function watched() {
+    const seen = { queued: 0, maxQueue: 10, admitted: 0, queueWaitMs: 0 };
+    return { seen, limiter: { stats: () => ({ ...seen }) } };
+  }
+
+  test('sheds when so much of it is taken', async () => {
+    const { seen, limiter } = watched();
+    const { see } = setUp({ limiter, queueUtilization: 0.5 });
+    expect(await see(0)).toBe('---');
+    seen.queued = 4;
+    expect(await see(0)).toBe('s--');
+    seen.queued = 5;
+    expect(await see(0)).toBe('sd-');
+    seen.queued = 3;
+    expect(await see(0)).toBe('---');
+    seen.maxQueue = 0;
+    expect(await see(0)).toBe('---');
+  });
+
+  test('sheds when those who were let in waited so long, over the sample and not since the start', async () => {
+    const { seen, limiter } = watched();
+    Object.assign(seen, { admitted: 1_000, queueWaitMs: 1e6 });
+    const { see, shedder } = setUp({ limiter, queueWaitMs: 20 });
+    expect(await see(0)).toBe('---');
+    Object.assign(seen, { admitted: 1_010, queueWaitMs: 1e6 + 200, queued: 1 });
+    expect(await see(0)).toBe('sd-');
+    // Nobody was let in, and somebody waits: it has not become better.
+    expect(await see(0)).toBe('sd-');
+    seen.queued = 0;
+    expect(await see(0)).toBe('---');
+    Object.assign(seen, { admitted: 1_020, queueWaitMs: 1e6 + 300 });
+    await see(0);
+    expect(shedder.stats().pressure).toBe(0.5);
+  });
+
+  test('is looked at in a real limiter', async () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1, maxQueue: 2 });
+    const { see } = setUp({ limiter, queueUtilization: 0.9 });
+    const permit = limiter.tryAcquire();
+    const waiting = [limiter.acquire(), limiter.acquire()];
+    expect(await see(0)).toBe('sd-');
+    permit?.release();
+    for (const each of waiting) (await each).release();
+    expect(await see(0)).toBe('---');
+  });
+
+  test('needs a limiter, and sensible thresholds', () => {
+    const { limiter } = watched();
+    expect(() => setUp({ queueUtilization: 0.5 })).toThrow('limiter must be given where queueUtilization is');
+    expect(() => setUp({ queueWaitMs: 5 })).toThrow('limiter must be given where queueWaitMs is');
+    expect(() => setUp({ limiter, queueUtilization: 1.5 })).toThrow('queueUtilization must be at most 1');
+    expect(() => setUp({ limiter, queueWaitMs: 0 })).toThrow('queueWaitMs must be a finite number > 0');
+    expect(() => setUp({ limiter: {} as never })).toThrow('limiter must be an object with stats()');
   });
 });

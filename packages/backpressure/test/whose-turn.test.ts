@@ -122,6 +122,56 @@ describe('the adaptive order', () => {
   });
 });
 
+describe('the adaptive order under a queue that stands', () => {
+  test('serves one of the oldest in eight, so that nobody waits for ever behind callers who come back', async () => {
+    const { served, ask, limiter, clock, permit } = setUp({ order: 'adaptive' });
+    for (let n = 0; n < 20; n++) void ask(`${n}`);
+    await clock.advance(101);
+    permit?.release();
+    await limiter.onIdle();
+    expect(served.slice(0, 9)).toEqual(['19', '18', '17', '16', '15', '14', '13', '0', '12']);
+    expect(served[15]).toBe('1');
+  });
+
+  test('with deadlines is the oldest first as long as the oldest can end in time, however long the queue stands', async () => {
+    const { served, ask, limiter, clock, permit } = setUp({ order: 'adaptive' });
+    permit?.release();
+    for (let n = 0; n < 20; n++) await limiter.run(() => clock.advance(50));
+    const held = limiter.tryAcquire();
+    for (const name of ['a', 'b', 'c']) void ask(name, { deadlineMs: 1_000 });
+    await clock.advance(900);
+    held?.release();
+    await limiter.onIdle();
+    expect(served).toEqual(['a', 'b', 'c']);
+  });
+
+  test('with deadlines is the newest first once the oldest may not end in time', async () => {
+    const { served, ask, limiter, clock, permit } = setUp({ order: 'adaptive' });
+    permit?.release();
+    // Nine runs in ten take 10 ms, one takes 100.
+    for (let n = 0; n < 200; n++) await limiter.run(() => clock.advance(n % 10 === 0 ? 100 : 10));
+    const held = limiter.tryAcquire();
+    void ask('old', { deadlineMs: 200 });
+    await clock.advance(140);
+    void ask('young', { deadlineMs: 200 });
+    held?.release();
+    await limiter.onIdle();
+    expect(served).toEqual(['young', 'old']);
+  });
+});
+
+test('a few very long calls do not make all others look hopeless', async () => {
+  const { served, ask, clock, permit, limiter } = setUp();
+  permit?.release();
+  for (let n = 0; n < 50; n++) await limiter.run(() => clock.advance(n % 10 === 9 ? 5_000 : 10));
+  const held = limiter.tryAcquire();
+  void ask('in time', { deadlineMs: 100 });
+  await clock.advance(20);
+  held?.release();
+  await limiter.onIdle();
+  expect(served).toEqual(['in time']);
+});
+
 test('work that cannot end in time any more is passed over when its turn comes', async () => {
   const { permit, served, ask, limiter, clock } = setUp();
   void ask('late', { deadlineMs: 100 });

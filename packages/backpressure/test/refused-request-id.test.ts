@@ -1,0 +1,71 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { ConcurrencyLimiter } from '@x/backpressure';
+import { withAdmission } from '@x/backpressure/http';
+import { afterEach, expect, test } from 'vitest';
+
+const cleanups: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanup of cleanups.splice(0)) cleanup();
+});
+
+/** A server that refuses everything; its limiter is closed. */
+async function refusing(before?: (request: IncomingMessage) => void): Promise<{ url: string; port: number }> {
+  const limiter = new ConcurrencyLimiter({ limit: 1 });
+  await limiter.close();
+  const admission = withAdmission(() => {}, { limiter });
+  const listener: RequestListener = (request, response) => {
+    before?.(request);
+    admission(request, response);
+  };
+  const server = createServer(listener).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { url: `http://127.0.0.1:${port}`, port };
+}
+
+async function idFor(url: string, body: string): Promise<unknown> {
+  const response = await fetch(url, { method: 'POST', body });
+  expect(response.status).toBe(503);
+  expect(response.headers.get('cache-control')).toBe('no-store');
+  return ((await response.json()) as { id: unknown }).id;
+}
+
+test("a refusal carries the request's id where it comes with the headers", async () => {
+  const { url } = await refusing();
+  expect(await idFor(url, '{"jsonrpc":"2.0","id":7,"method":"tools/call"}')).toBe(7);
+  expect(await idFor(url, '{"jsonrpc":"2.0","id":"a-1","params":{"id":"not this"}}')).toBe('a-1');
+});
+
+test('what is no request, or too large to be worth it, has none', async () => {
+  const { url } = await refusing();
+  for (const body of ['{"method":"x"}', '{"id":null}', '{"id":{}}', '[{"id":1}]', '{"id":1', 'hello', 'null']) {
+    expect(await idFor(url, body), body).toBe(null);
+  }
+  expect(await idFor(url, JSON.stringify({ id: 1, params: 'x'.repeat(5_000) }))).toBe(null);
+  const response = await fetch(url);
+  expect(((await response.json()) as { id: unknown }).id).toBe(null);
+});
+
+test('a body that was parsed before is not read again', async () => {
+  const { url } = await refusing((request) => Object.assign(request, { body: { id: 'parsed' } }));
+  expect(await idFor(url, 'anything')).toBe('parsed');
+});
+
+test('a body that is late is not waited for', async () => {
+  const { port } = await refusing();
+  const socket = connect(port, '127.0.0.1');
+  cleanups.push(() => socket.destroy());
+  socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n');
+  let text = '';
+  for await (const chunk of socket) {
+    text += chunk;
+    if (text.includes('"id":null')) break;
+  }
+  expect(text).toContain('HTTP/1.1 503');
+});
