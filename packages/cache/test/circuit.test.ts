@@ -8,6 +8,10 @@ class Redis implements RedisClient {
   readonly status = 'ready';
   readonly asked: { command: string; answer: (value: unknown) => void; fail: (error: Error) => void }[] = [];
 
+  callBuffer(command: string): Promise<unknown> {
+    return this.call(command);
+  }
+
   call(command: string): Promise<unknown> {
     return new Promise((answer, fail) => {
       this.asked.push({ command, answer, fail });

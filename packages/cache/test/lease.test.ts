@@ -223,7 +223,7 @@ test('a cache that gives up a loader when it is closed gives its lease back', as
 
 test('a machine whose clock is ahead does not make entries live longer here', async () => {
   const wallNow = clock.wallNow() + 3_600_000;
-  const ahead = `xc2V${'v'.repeat(16)}${'0'.repeat(15)}${String(wallNow + 100).padStart(15, '0')}j[${wallNow},0,[],1]`;
+  const ahead = `xc2V${'v'.repeat(16)}${'0'.repeat(15)}${String(wallNow + 100).padStart(15, '0')}j-[${wallNow},0,[],1]`;
   await observer.set('lease:k', ahead);
   const cache = process();
   expect(await cache.lookup('k')).toMatchObject({ value: 1, ttlMs: 100 });

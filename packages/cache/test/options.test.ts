@@ -52,7 +52,11 @@ const places: [string, readonly string[], (options: never) => unknown][] = [
   [
     'RedisTier',
     ['client', 'prefix', 'commandTimeoutMs', 'retryAfterMs', 'leaseMs', 'scanCount', 'clock'],
-    (options) => new RedisTier({ client: { call: async () => {}, status: 'ready' }, ...(options as object) }),
+    (options) =>
+      new RedisTier({
+        client: { call: async () => {}, callBuffer: async () => {}, status: 'ready' },
+        ...(options as object),
+      }),
   ],
   [
     'wrap',
@@ -127,10 +131,10 @@ test('wrong options of a call are refused there', async () => {
 
 test.each([
   [{ client: {} }, /client/],
-  [{ client: { call() {}, status: 'ready' }, prefix: '' }, /prefix/],
-  [{ client: { call() {}, status: 'ready' }, prefix: 'tag|x' }, /prefix/],
-  [{ client: { call() {}, status: 'ready' }, leaseMs: 0 }, /leaseMs/],
-  [{ client: { call() {}, status: 'ready' }, commandTimeoutMs: -1 }, /commandTimeoutMs/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, prefix: '' }, /prefix/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, prefix: 'tag|x' }, /prefix/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, leaseMs: 0 }, /leaseMs/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, commandTimeoutMs: -1 }, /commandTimeoutMs/],
 ])('%j is refused when the tier is made', (options, message) => {
   expect(() => new RedisTier(options as unknown as RedisTierOptions)).toThrow(message);
 });

@@ -1,15 +1,19 @@
 import { randomBytes } from 'node:crypto';
+import { promisify } from 'node:util';
+import { deflateRaw, inflateRaw } from 'node:zlib';
 import type { RemoteEntry, RemoteWrite } from '../remote-tier.ts';
+import type { ValueEncoding } from './value-encoding.ts';
 
 /**
  * What stands under a key in Redis, fields at fixed places so that a script can read and write them without the value:
  *
- *     0  format    'xc2V' a value, 'xc2L' a load under way and no value yet
- *     4  version   16 characters, new at each write, lease, and expiry
- *    20  lease     until when a load may replace it; 15 digits, milliseconds of the server's clock
- *    35  fresh     until when it is fresh; 15 digits, wall-clock milliseconds
- *    50  encoding  of what follows: 'j' JSON
- *    51  body      [storedAt, loadMs or null, tags, value]
+ *     0  format       'xc2V' a value, 'xc2L' a load under way and no value yet
+ *     4  version      16 characters, new at each write, lease, and expiry
+ *    20  lease        until when a load may replace it; 15 digits, milliseconds of the server's clock
+ *    35  fresh        until when it is fresh; 15 digits, wall-clock milliseconds
+ *    50  encoding     of what follows: 'j' JSON, or that of a ValueEncoding
+ *    51  compression  '-' none, 'd' raw DEFLATE (RFC 1951)
+ *    52  body         [storedAt, loadMs or null, tags, value]
  *
  * Another format is a miss, so that versions of this package can share a Redis.
  */
@@ -17,42 +21,96 @@ const VALUE = 'xc2V';
 const NO_LEASE = '0'.repeat(15);
 const FOREVER = 999_999_999_999_999;
 const ENCODING_AT = 50;
-const BODY_AT = 51;
-const JSON_BODY = 'j';
+const COMPRESSION_AT = 51;
+const BODY_AT = 52;
+const JSON_ID = 'j';
+const PLAIN = '-';
+const DEFLATED = 'd';
+/** Most of the gain for the least time. */
+const LEVEL = 1;
 
-export function encode(version: string, entry: RemoteWrite): string {
-  const body = JSON.stringify([entry.storedAt, entry.loadMs ?? null, entry.tags, entry.value]);
-  return VALUE + version + NO_LEASE + digits(entry.freshUntil) + JSON_BODY + body;
+const deflate = promisify(deflateRaw);
+const inflate = promisify(inflateRaw);
+
+export interface EnvelopeOptions {
+  encoding: ValueEncoding | undefined;
+  /** Bodies over so many bytes are compressed. */
+  compressOverBytes: number;
+  /** A compressed body that would become larger is not read. */
+  maxInflatedBytes: number;
+}
+
+/** Writes and reads what stands under a key. */
+export class Envelopes {
+  readonly #options: EnvelopeOptions;
+
+  constructor(options: EnvelopeOptions) {
+    this.#options = options;
+  }
+
+  encode(version: string, entry: RemoteWrite): string | Buffer | Promise<Buffer> {
+    const { encoding, compressOverBytes } = this.#options;
+    const fields = [entry.storedAt, entry.loadMs ?? null, entry.tags, entry.value];
+    const encoded = encoding?.encode(fields);
+    const head = VALUE + version + NO_LEASE + digits(entry.freshUntil) + (encoded ? encoding?.id : JSON_ID);
+    if (encoded === undefined) {
+      const text = JSON.stringify(fields);
+      // A character is at most three bytes: short ones need not be counted.
+      if (text.length * 3 <= compressOverBytes || Buffer.byteLength(text) <= compressOverBytes) {
+        return head + PLAIN + text;
+      }
+      return deflated(head, Buffer.from(text));
+    }
+    return encoded.length <= compressOverBytes ? joined(head + PLAIN, encoded) : deflated(head, encoded);
+  }
+
+  /** The entry, or undefined for whatever else may stand there. */
+  decode(bytes: unknown): RemoteEntry | undefined | Promise<RemoteEntry | undefined> {
+    if (!isValue(bytes)) return undefined;
+    const head = bytes.toString('latin1', 0, BODY_AT);
+    const compression = head[COMPRESSION_AT];
+    if (compression === PLAIN) return this.#read(head, bytes, BODY_AT);
+    if (compression !== DEFLATED) return undefined;
+    const { maxInflatedBytes: maxOutputLength } = this.#options;
+    return inflate(bytes.subarray(BODY_AT), { maxOutputLength }).then(
+      (body) => this.#read(head, body, 0),
+      () => undefined,
+    );
+  }
+
+  #read(head: string, bytes: Buffer, from: number): RemoteEntry | undefined {
+    const freshUntil = Number(head.slice(35, ENCODING_AT));
+    if (!Number.isInteger(freshUntil)) return undefined;
+    try {
+      const body = this.#parse(head[ENCODING_AT] as string, bytes, from);
+      if (!Array.isArray(body) || body.length !== 4) return undefined;
+      const [storedAt, loadMs, tags, value] = body as unknown[];
+      if (!Number.isFinite(storedAt) || !Array.isArray(tags) || !tags.every((tag) => typeof tag === 'string')) {
+        return undefined;
+      }
+      return {
+        value,
+        storedAt: storedAt as number,
+        freshUntil: freshUntil === FOREVER ? Number.POSITIVE_INFINITY : freshUntil,
+        tags,
+        loadMs: Number.isFinite(loadMs) && (loadMs as number) >= 0 ? (loadMs as number) : undefined,
+        version: head.slice(4, 20),
+      };
+    } catch {
+      return undefined;
+    }
+  }
+
+  #parse(id: string, bytes: Buffer, from: number): unknown {
+    if (id === JSON_ID) return JSON.parse(bytes.toString('utf8', from));
+    const { encoding } = this.#options;
+    return id === encoding?.id ? encoding.decode(bytes.subarray(from)) : undefined;
+  }
 }
 
 /** Whether it is meant to be a value of this format. */
-export function isValue(text: unknown): text is string {
-  return typeof text === 'string' && text.startsWith(VALUE);
-}
-
-/** The entry, or undefined for whatever else may stand there. */
-export function decode(text: unknown): RemoteEntry | undefined {
-  if (!isValue(text)) return undefined;
-  const freshUntil = Number(text.slice(35, ENCODING_AT));
-  if (!Number.isInteger(freshUntil) || text[ENCODING_AT] !== JSON_BODY) return undefined;
-  try {
-    const body: unknown = JSON.parse(text.slice(BODY_AT));
-    if (!Array.isArray(body) || body.length !== 4) return undefined;
-    const [storedAt, loadMs, tags, value] = body as unknown[];
-    if (!Number.isFinite(storedAt) || !Array.isArray(tags) || !tags.every((tag) => typeof tag === 'string')) {
-      return undefined;
-    }
-    return {
-      value,
-      storedAt: storedAt as number,
-      freshUntil: freshUntil === FOREVER ? Number.POSITIVE_INFINITY : freshUntil,
-      tags,
-      loadMs: Number.isFinite(loadMs) && (loadMs as number) >= 0 ? (loadMs as number) : undefined,
-      version: text.slice(4, 20),
-    };
-  } catch {
-    return undefined;
-  }
+export function isValue(bytes: unknown): bytes is Buffer {
+  return Buffer.isBuffer(bytes) && bytes.toString('latin1', 0, VALUE.length) === VALUE;
 }
 
 /** 96 bits: a name for one write, not for a key. */
@@ -63,4 +121,13 @@ export function newVersion(): string {
 /** A time as it stands in the header: so that their text compares as they do. */
 export function digits(ms: number): string {
   return String(Math.min(Math.max(0, Math.ceil(ms)), FOREVER)).padStart(15, '0');
+}
+
+async function deflated(head: string, body: Uint8Array): Promise<Buffer> {
+  const smaller = await deflate(body, { level: LEVEL });
+  return smaller.length < body.length ? joined(head + DEFLATED, smaller) : joined(head + PLAIN, body);
+}
+
+function joined(head: string, body: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(head, 'latin1'), body]);
 }

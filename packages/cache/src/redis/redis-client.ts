@@ -1,3 +1,5 @@
+export type Argument = string | number | Buffer;
+
 /** What this package needs of a client: `Redis` and `Cluster` of ioredis 5 and 6 have it. */
 export interface RedisClient {
   readonly status: string;
@@ -9,7 +11,9 @@ export interface RedisClient {
         readonly port?: number | undefined;
       }
     | undefined;
-  call(command: string, ...args: (string | number)[]): Promise<unknown>;
+  call(command: string, ...args: Argument[]): Promise<unknown>;
+  /** The same, answered with bytes. */
+  callBuffer(command: string, ...args: Argument[]): Promise<unknown>;
   /** A cluster's nodes. */
   nodes?(role: 'master'): RedisNode[];
   /** Makes another connection to the same server: what others do is heard on it. */

@@ -1,16 +1,17 @@
 import { checkClock } from '../cache-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import { KeyPattern } from '../glob.ts';
 import { bag, count, having, oneOf, optional, optionError, positiveDuration, text, timer } from '../option-checks.ts';
 import type { LeaseAnswer, RemoteEntry, RemoteListener, RemoteTier, RemoteWrite } from '../remote-tier.ts';
-import { decode, digits, encode, isValue, newVersion } from './envelope.ts';
+import { digits, Envelopes, isValue, newVersion } from './envelope.ts';
 import type { Hearing } from './invalidation-link.ts';
 import { Invalidations, type News } from './invalidations.ts';
 import { KeyTurns } from './key-turns.ts';
 import { type MissedWrite, MissedWrites } from './missed-writes.ts';
 import { RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
-import type { RedisClient, RedisNode } from './redis-client.ts';
-import { EXPIRE, LEASE_KEY, RELEASE, RENEW, type Script, SET, STORE, TAG } from './scripts.ts';
+import type { Argument, RedisClient } from './redis-client.ts';
+import { RedisCommands } from './redis-commands.ts';
+import { EXPIRE, LEASE_KEY, RELEASE, RENEW, SET, STORE, TAG } from './scripts.ts';
+import type { ValueEncoding } from './value-encoding.ts';
 
 export interface RedisTierOptions {
   /** A `Redis` or `Cluster` of ioredis 5 or 6. It stays its owner's: it is neither configured, listened to, nor closed here, but duplicated. */
@@ -35,6 +36,12 @@ export interface RedisTierOptions {
   retryAfterMs?: number | undefined;
   /** How long a load may hold a key without giving a sign of life (it gives one every third of it): what a process that died while loading may cost the others. Milliseconds, default 5,000. */
   leaseMs?: number | undefined;
+  /** How entries are written, such as `msgpack()` of `@x/cache/msgpack`. Default JSON, which is always read. */
+  encoding?: ValueEncoding | undefined;
+  /** Entries over so many bytes are compressed (DEFLATE, off the main thread). Default: none; 16,384 is sensible. */
+  compressOverBytes?: number | undefined;
+  /** A compressed entry that would become larger than this is a miss. Bytes, default 67,108,864. */
+  maxInflatedBytes?: number | undefined;
   /** Keys that one SCAN looks at, and that one UNLINK takes. Default 500. */
   scanCount?: number | undefined;
   /** Default: the process's own. */
@@ -61,6 +68,8 @@ export class RedisTier implements RemoteTier {
   readonly #scanCount: number;
   readonly #clock: Clock;
   readonly #circuit: RedisCircuit;
+  readonly #commands: RedisCommands;
+  readonly #envelopes: Envelopes;
   readonly #missed: MissedWrites;
   /** On one server commands run in the order in which they are sent; on a cluster a value and its tags' indexes lie on different nodes. */
   readonly #turns = new KeyTurns();
@@ -72,13 +81,16 @@ export class RedisTier implements RemoteTier {
       client,
       prefix = 'cache:',
       maxLagMs = 2_000,
+      encoding,
+      compressOverBytes,
+      maxInflatedBytes = 67_108_864,
       commandTimeoutMs = 500,
       retryAfterMs = 1_000,
       leaseMs = 5_000,
       scanCount = 500,
       clock = systemClock,
     } = bag('RedisTier options', options);
-    this.#client = having('client', ['call'], client);
+    this.#client = having('client', ['call', 'callBuffer'], client);
     this.#prefix = text('prefix', prefix);
     if (prefix.startsWith('tag|')) throw optionError('prefix', "a string that does not begin with 'tag|'", prefix);
     this.#tagPrefix = `tag|${prefix}`;
@@ -96,15 +108,29 @@ export class RedisTier implements RemoteTier {
       clock,
       recover: () => this.#recover(),
     });
+    this.#commands = new RedisCommands({
+      client,
+      circuit: this.#circuit,
+      prefix,
+      tagPrefix: this.#tagPrefix,
+      scanCount: this.#scanCount,
+    });
+    this.#envelopes = new Envelopes({
+      encoding: optional(valueEncoding, 'encoding', encoding),
+      compressOverBytes: optional(count, 'compressOverBytes', compressOverBytes) ?? Number.POSITIVE_INFINITY,
+      maxInflatedBytes: count('maxInflatedBytes', maxInflatedBytes),
+    });
   }
 
   async get(key: string): Promise<RemoteEntry | undefined> {
     if (!this.#available()) return undefined;
-    const text = await this.#call('GET', this.#prefix + key);
-    const entry = decode(text);
+    const bytes = await this.#commands.callBuffer('GET', this.#prefix + key);
+    if (bytes === null || bytes === undefined) return undefined;
+    this.#invalidations?.own.found(key);
+    const decoded = this.#envelopes.decode(bytes);
+    const entry = decoded instanceof Promise ? await decoded : decoded;
     // A value of our format that cannot be read would stand in the way of every load until it expires.
-    if (entry === undefined && isValue(text)) await this.#call('UNLINK', this.#prefix + key);
-    if (entry !== undefined) this.#invalidations?.own.found(key);
+    if (entry === undefined && isValue(bytes)) await this.#commands.call('UNLINK', this.#prefix + key);
     return entry;
   }
 
@@ -112,14 +138,13 @@ export class RedisTier implements RemoteTier {
     if (!this.#available()) return [];
     const names = keys.map((key) => this.#prefix + key);
     // On a cluster the keys of one MGET would have to share a slot.
-    const texts = await (this.#client.nodes === undefined
-      ? this.#call('MGET', ...names)
-      : Promise.all(names.map((name) => this.#call('GET', name))));
-    const entries = ((texts ?? []) as unknown[]).map(decode);
-    entries.forEach((entry, index) => {
-      if (entry !== undefined) this.#invalidations?.own.found(keys[index] as string);
+    const found = ((await (this.#commands.isCluster
+      ? Promise.all(names.map((name) => this.#commands.callBuffer('GET', name)))
+      : this.#commands.callBuffer('MGET', ...names))) ?? []) as unknown[];
+    found.forEach((bytes, index) => {
+      if (bytes !== null) this.#invalidations?.own.found(keys[index] as string);
     });
-    return entries;
+    return Promise.all(found.map((bytes) => this.#envelopes.decode(bytes)));
   }
 
   async lease(key: string, seen: string | undefined, tags: readonly string[]): Promise<LeaseAnswer> {
@@ -129,7 +154,7 @@ export class RedisTier implements RemoteTier {
     const index = await this.#indexed(key, tags, Math.max(this.leaseMs, LONGEST_LOAD_MS));
     if (index === undefined) return { state: 'unavailable' };
     this.#invalidations?.own.add(key, token);
-    const answer = await this.#run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, this.leaseMs);
+    const answer = await this.#commands.run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, this.leaseMs);
     if (answer === 1) return { state: 'granted', token };
     return { state: answer === 0 ? 'held' : answer === 2 ? 'changed' : 'unavailable' };
   }
@@ -137,58 +162,63 @@ export class RedisTier implements RemoteTier {
   async renew(key: string, token: string): Promise<void> {
     if (!this.#available()) return;
     this.#invalidations?.own.add(key, token);
-    await this.#run(RENEW, [this.#prefix + key], token, this.leaseMs);
+    await this.#commands.run(RENEW, [this.#prefix + key], token, this.leaseMs);
   }
 
   async release(key: string, token: string): Promise<void> {
     if (!this.#available()) return;
     this.#invalidations?.own.remove(key);
-    await this.#run(RELEASE, [this.#prefix + key], token);
+    await this.#commands.run(RELEASE, [this.#prefix + key], token);
   }
 
   async store(key: string, token: string, entry: RemoteWrite): Promise<'stored' | 'lost' | 'unavailable'> {
     if (!this.#available()) return 'unavailable';
     const version = newVersion();
-    const text = encode(version, entry);
+    const written = this.#envelopes.encode(version, entry);
+    const bytes = written instanceof Promise ? await written : written;
     const index = await this.#indexed(key, entry.tags, entry.keepMs);
     if (index === undefined) return 'unavailable';
     this.#invalidations?.own.add(key, version);
-    const answer = await this.#run(STORE, index.keys, ...index.args, text, token);
+    const answer = await this.#commands.run(STORE, index.keys, ...index.args, bytes, token);
     return answer === 1 ? 'stored' : answer === 0 ? 'lost' : 'unavailable';
   }
 
   set(key: string, entry: RemoteWrite): Promise<void> {
     const missed: MissedWrite[] = [{ kind: 'key', name: key }];
     const version = newVersion();
-    const text = encode(version, entry);
-    const write = (set: () => Promise<unknown>) =>
-      this.#write(
-        missed,
-        async () => {
-          this.#invalidations?.own.add(key, version);
-          await set();
-          if (this.#invalidations?.byMessagesOnly) await this.#publish({ keys: [key] });
-        },
-        undefined,
+    const written = this.#envelopes.encode(version, entry);
+    const write = (set: (bytes: Argument) => Promise<unknown>) => async () => {
+      const bytes = written instanceof Promise ? await written : written;
+      await this.#write(missed, () => this.#setAndTell(key, version, () => set(bytes)), undefined);
+    };
+    // What takes more than one turn must not be overtaken by what is called next.
+    const { keys, args } = this.#index(key, entry.tags, entry.keepMs);
+    if (this.#commands.isCluster && entry.tags.length > 0) {
+      return this.#turns.during(
+        [key],
+        write((bytes) => this.#setAcross(key, entry, bytes)),
       );
-    if (entry.tags.length === 0) {
-      const px = expiry(entry.keepMs);
-      const set = () => this.#call('SET', this.#prefix + key, text, ...(px === undefined ? [] : ['PX', px]));
-      return this.#turns.after([key], () => write(set));
     }
-    if (!this.#isCluster) {
-      const { keys, args } = this.#index(key, entry.tags, entry.keepMs);
-      return write(() => this.#runInOrder(SET, keys, ...args, text));
-    }
-    return this.#turns.during([key], () => write(() => this.#setAcross(key, entry, text)));
+    const px = expiry(entry.keepMs);
+    const set = (bytes: Argument) =>
+      entry.tags.length > 0
+        ? this.#commands.runInOrder(SET, keys, ...args, bytes)
+        : this.#commands.call('SET', this.#prefix + key, bytes, ...(px === undefined ? [] : ['PX', px]));
+    return written instanceof Promise ? this.#turns.during([key], write(set)) : this.#turns.after([key], write(set));
+  }
+
+  async #setAndTell(key: string, version: string, set: () => Promise<unknown>): Promise<void> {
+    this.#invalidations?.own.add(key, version);
+    await set();
+    if (this.#invalidations?.byMessagesOnly) await this.#publish({ keys: [key] });
   }
 
   delete(keys: readonly string[]): Promise<number> {
     const missed = keys.map((name): MissedWrite => ({ kind: 'key', name }));
     const names = keys.map((key) => this.#prefix + key);
-    const unlink = () => this.#invalidate(missed, { keys }, () => this.#unlink(names), 0);
+    const unlink = () => this.#invalidate(missed, { keys }, () => this.#commands.unlink(names), 0);
     // Too many for one turn on a cluster: what is set later must come later.
-    const several = this.#isCluster && keys.length > this.#scanCount;
+    const several = this.#commands.isCluster && keys.length > this.#scanCount;
     return several ? this.#turns.during(keys, unlink) : this.#turns.after(keys, unlink);
   }
 
@@ -200,7 +230,7 @@ export class RedisTier implements RemoteTier {
       Promise.all(
         keys.map((key) => {
           this.#invalidations?.own.add(key, version);
-          return this.#runInOrder(EXPIRE, [this.#prefix + key], version, now);
+          return this.#commands.runInOrder(EXPIRE, [this.#prefix + key], version, now);
         }),
       );
     await this.#turns.after(keys, () => this.#invalidate(missed, { keys }, expireAll, []));
@@ -208,13 +238,15 @@ export class RedisTier implements RemoteTier {
 
   async deleteByTag(tags: readonly string[]): Promise<void> {
     const missed = tags.map((name): MissedWrite => ({ kind: 'tag', name }));
-    const unlinkAll = () => Promise.all(tags.map((tag) => this.#unlinkTagged(tag)));
+    const unlinkAll = () => Promise.all(tags.map((tag) => this.#commands.unlinkTagged(tag)));
     await this.#turns.afterAll(() => this.#invalidate(missed, { tags }, unlinkAll, []));
   }
 
   deleteByPattern(pattern: string): Promise<number> {
     const missed: MissedWrite[] = [{ kind: 'pattern', name: pattern }];
-    return this.#turns.afterAll(() => this.#invalidate(missed, { pattern }, () => this.#unlinkMatching(pattern), 0));
+    return this.#turns.afterAll(() =>
+      this.#invalidate(missed, { pattern }, () => this.#commands.unlinkMatching(pattern), 0),
+    );
   }
 
   async clear(): Promise<void> {
@@ -246,7 +278,7 @@ export class RedisTier implements RemoteTier {
 
   async #versionOf(key: string): Promise<string> {
     if (!this.#available()) throw new RedisUnavailableError('@x/cache: Redis is not connected');
-    return String((await this.#call('GETRANGE', this.#prefix + key, 0, 19)) ?? '').slice(4);
+    return String((await this.#commands.call('GETRANGE', this.#prefix + key, 0, 19)) ?? '').slice(4);
   }
 
   #wallNow(): number {
@@ -263,22 +295,6 @@ export class RedisTier implements RemoteTier {
     if (status === 'ready') this.#wasReady = true;
     // A client that has lost its connection would keep commands for later; one that makes its first may.
     return status === 'ready' || status === 'wait' || (!this.#wasReady && status.startsWith('connect'));
-  }
-
-  #call(command: string, ...args: (string | number)[]): Promise<unknown> {
-    return this.#circuit.guard(() => this.#client.call(command, ...args));
-  }
-
-  #run(script: Script, keys: readonly string[], ...args: (string | number)[]): Promise<unknown> {
-    return this.#circuit.guard(() => script.run(this.#client, keys, ...args));
-  }
-
-  #runInOrder(script: Script, keys: readonly string[], ...args: (string | number)[]): Promise<unknown> {
-    return this.#circuit.guard(() => script.runInOrder(this.#client, keys, ...args));
-  }
-
-  get #isCluster(): boolean {
-    return this.#client.nodes !== undefined;
   }
 
   /** A write that must not be forgotten: what Redis may not have heard of is deleted there before it is read again. */
@@ -324,16 +340,16 @@ export class RedisTier implements RemoteTier {
 
   async #recover(): Promise<void> {
     if (!this.#connected()) throw new RedisUnavailableError('@x/cache: Redis is not connected');
-    await this.#call('PING');
+    await this.#commands.call('PING');
     await this.#missed.replay(async ({ kind, name }) => {
       if (kind === 'key') {
-        await this.#unlink([this.#prefix + name]);
+        await this.#commands.unlink([this.#prefix + name]);
         await this.#publish({ keys: [name] });
       } else if (kind === 'tag') {
-        await this.#unlinkTagged(name);
+        await this.#commands.unlinkTagged(name);
         await this.#publish({ tags: [name] });
       } else {
-        await this.#unlinkMatching(name);
+        await this.#commands.unlinkMatching(name);
         await this.#publish({ pattern: name });
       }
     });
@@ -356,59 +372,17 @@ export class RedisTier implements RemoteTier {
     keepMs: number,
   ): Promise<{ keys: string[]; args: (string | number)[] } | undefined> {
     const { keys, args } = this.#index(key, tags, keepMs);
-    if (tags.length === 0 || !this.#isCluster) return { keys, args };
+    if (tags.length === 0 || !this.#commands.isCluster) return { keys, args };
     const [name, ...indexes] = keys;
-    const noted = await Promise.all(indexes.map((index) => this.#run(TAG, [index], ...args)));
+    const noted = await Promise.all(indexes.map((index) => this.#commands.run(TAG, [index], ...args)));
     return noted.every((answer) => answer === 1) ? { keys: [name as string], args } : undefined;
   }
 
   /** On a cluster a value follows when all its tags have been noted: it can never be found without them. */
-  async #setAcross(key: string, entry: RemoteWrite, text: string): Promise<void> {
+  async #setAcross(key: string, entry: RemoteWrite, bytes: Argument): Promise<void> {
     const index = await this.#indexed(key, entry.tags, entry.keepMs);
-    if (index === undefined) await this.#unlink([this.#prefix + key]);
-    else await this.#runInOrder(SET, index.keys, ...index.args, text);
-  }
-
-  /** The tag's index stays: a key in it that has lost the tag is deleted for nothing, one left out would be missed. */
-  async #unlinkTagged(tag: string): Promise<void> {
-    const keys = ((await this.#call('ZRANGE', this.#tagPrefix + tag, 0, -1)) ?? []) as string[];
-    await this.#unlink(keys.map((key) => this.#prefix + key));
-  }
-
-  async #unlinkMatching(pattern: string): Promise<number> {
-    const keyPrefix = this.#client.options?.keyPrefix ?? '';
-    const match = new KeyPattern(pattern).toRedis(keyPrefix + this.#prefix);
-    const nodes: readonly RedisNode[] = this.#client.nodes?.('master') ?? [this.#client];
-    let deleted = 0;
-    for (const node of nodes) {
-      let cursor = '0';
-      do {
-        const page = await this.#circuit.guard(() =>
-          node.call('SCAN', cursor, 'MATCH', match, 'COUNT', this.#scanCount),
-        );
-        const [next, keys] = page as [string, string[]];
-        // SCAN speaks of names as they are stored, every other command of names before keyPrefix.
-        deleted += await this.#unlink(keys.map((key) => key.slice(keyPrefix.length)));
-        cursor = next;
-      } while (cursor !== '0');
-    }
-    return deleted;
-  }
-
-  async #unlink(names: readonly string[]): Promise<number> {
-    if (!this.#isCluster) {
-      const commands: Promise<unknown>[] = [];
-      for (let from = 0; from < names.length; from += this.#scanCount) {
-        commands.push(this.#call('UNLINK', ...names.slice(from, from + this.#scanCount)));
-      }
-      return sum(await Promise.all(commands));
-    }
-    let deleted = 0;
-    for (let from = 0; from < names.length; from += this.#scanCount) {
-      const part = names.slice(from, from + this.#scanCount);
-      deleted += sum(await Promise.all(part.map((name) => this.#call('UNLINK', name))));
-    }
-    return deleted;
+    if (index === undefined) await this.#commands.unlink([this.#prefix + key]);
+    else await this.#commands.runInOrder(SET, index.keys, ...index.args, bytes);
   }
 }
 
@@ -417,19 +391,21 @@ function hearing(client: RedisClient, wanted: RedisTierOptions['invalidation']):
   const able = client.nodes !== undefined || client.duplicate !== undefined;
   const chosen = optional(invalidationMode, 'invalidation', wanted) ?? (able ? 'tracking' : 'none');
   if (chosen === 'none') return chosen;
-  if (!able) having('client', ['call', 'duplicate'], client);
+  if (!able) having('client', ['call', 'callBuffer', 'duplicate'], client);
   const reads = client.options?.scaleReads ?? 'master';
   // A replica may still have what its master has just told us was changed.
   if (reads !== 'master') throw optionError("client's scaleReads", "'master' unless invalidation is 'none'", reads);
   return chosen;
 }
 
-function invalidationMode(option: string, value: unknown): 'tracking' | 'pubsub' | 'none' {
-  return oneOf(option, ['tracking', 'pubsub', 'none'], value);
+function valueEncoding(option: string, value: unknown): ValueEncoding {
+  const encoding = having(option, ['encode', 'decode'], value) as ValueEncoding;
+  if (/^[A-Za-ik-z]$/.test(encoding.id)) return encoding;
+  throw optionError(`${option}.id`, "one ASCII letter other than 'j'", encoding.id);
 }
 
-function sum(answers: readonly unknown[]): number {
-  return answers.reduce<number>((total, answer) => total + Number(answer), 0);
+function invalidationMode(option: string, value: unknown): 'tracking' | 'pubsub' | 'none' {
+  return oneOf(option, ['tracking', 'pubsub', 'none'], value);
 }
 
 /** What PX takes; undefined for ever. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { RedisClient } from './redis-client.ts';
+import type { Argument, RedisClient } from './redis-client.ts';
 
 /** A script that works on one key or, on one server, on a value's key and then the indexes of its tags. */
 export class Script {
@@ -13,7 +13,7 @@ export class Script {
   }
 
   /** For what may come late: a server that does not know the script is asked again, behind commands sent meanwhile. */
-  async run(client: RedisClient, keys: readonly string[], ...args: (string | number)[]): Promise<unknown> {
+  async run(client: RedisClient, keys: readonly string[], ...args: Argument[]): Promise<unknown> {
     try {
       return await client.call('EVALSHA', this.#digest, keys.length, ...keys, ...args);
     } catch (error) {
@@ -23,7 +23,7 @@ export class Script {
   }
 
   /** For what must not be overtaken by the commands that are sent next: its text is always sent along. */
-  runInOrder(client: RedisClient, keys: readonly string[], ...args: (string | number)[]): Promise<unknown> {
+  runInOrder(client: RedisClient, keys: readonly string[], ...args: Argument[]): Promise<unknown> {
     return client.call('EVAL', this.#text, keys.length, ...keys, ...args);
   }
 }

@@ -43,11 +43,19 @@ class TwoNodes implements RedisClient {
     this.#slowIsTag = slowIsTag;
   }
 
-  call(command: string, ...args: (string | number)[]): Promise<unknown> {
+  call(command: string, ...args: (string | number | Buffer)[]): Promise<unknown> {
+    return this.#nodeOf(command, args).call(command, ...args);
+  }
+
+  callBuffer(command: string, ...args: (string | number | Buffer)[]): Promise<unknown> {
+    return this.#nodeOf(command, args).callBuffer(command, ...args);
+  }
+
+  #nodeOf(command: string, args: readonly unknown[]): Redis {
     if (command.startsWith('EVAL') && args[1] !== 1) throw new Error('CROSSSLOT');
     const key = String(command.startsWith('EVAL') ? args[2] : args[0]);
     const slow = key.startsWith('tag|') === this.#slowIsTag;
-    return this.#nodes[slow ? 1 : 0].call(command, ...args);
+    return this.#nodes[slow ? 1 : 0];
   }
 
   nodes(): Redis[] {

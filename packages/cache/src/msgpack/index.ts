@@ -1,0 +1,2 @@
+export type { ValueEncoding } from '../redis/value-encoding.ts';
+export { msgpack } from './msgpack.ts';
