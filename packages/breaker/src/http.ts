@@ -4,14 +4,17 @@ import { systemClock } from './clock.ts';
 /**
  * Judges a response, or an error, that has a `status` or `statusCode`: 5xx is a failure, other 4xx say nothing about the
  * dependency and are ignored. 429 and 503 with a `Retry-After` (in `headers`, or as `retryAfterMs`) open the circuit for that long.
+ * An error may carry the response instead (`response`), as those of most HTTP clients do.
  * What has no status is judged as by default: returned is a success; thrown (network error, time-out) is a failure, aborts aside.
  */
 export function classifyHttp(outcome: Outcome): Verdict {
   const answer = 'value' in outcome ? outcome.value : outcome.error;
-  const status = statusOf(answer);
+  const response =
+    'error' in outcome ? (outcome.error as { response?: unknown } | undefined | null)?.response : undefined;
+  const status = statusOf(answer) ?? statusOf(response);
   if (status === undefined) return classifyThrown(outcome);
   if (status === 429 || status === 503) {
-    const retryAfterMs = retryAfterOf(answer as object);
+    const retryAfterMs = retryAfterOf(answer) ?? retryAfterOf(response);
     if (retryAfterMs !== undefined && retryAfterMs > 0) return { failure: true, retryAfterMs };
   }
   if (status >= 500) return 'failure';
@@ -31,12 +34,14 @@ function statusOf(answer: unknown): number | undefined {
 }
 
 // RFC 9110, 10.2.3: a number of seconds, or a date.
-function retryAfterOf(answer: object): number | undefined {
-  const { retryAfterMs, headers } = answer as { retryAfterMs?: unknown; headers?: unknown };
+function retryAfterOf(answer: unknown): number | undefined {
+  const { retryAfterMs, headers } = (answer ?? {}) as { retryAfterMs?: unknown; headers?: unknown };
   if (typeof retryAfterMs === 'number') return retryAfterMs;
   const text = header(headers, 'retry-after');
   if (text === undefined) return undefined;
   if (/^\d+$/.test(text)) return Number(text) * 1_000;
+  // Nothing else that `Date.parse` makes a date of, such as a number of seconds with a fraction.
+  if (!text.endsWith(' GMT')) return undefined;
   // Against the server's own clock where it says what that is: ours may differ.
   const date = Date.parse(text);
   const now = Date.parse(header(headers, 'date') ?? '');

@@ -50,17 +50,22 @@ export function guardedTool<Handler extends (...args: never[]) => unknown>(
     } catch (error) {
       const { code, retryAfterMs, dependency } = (error ?? {}) as Record<string, unknown>;
       if (code !== 'ERR_CIRCUIT_OPEN') throw error;
-      const name = options.name ?? (typeof dependency === 'string' ? dependency : undefined);
+      // A tool may call a second dependency under a breaker of its own: then that is the one that is down.
+      const other = typeof dependency === 'string' && dependency !== breaker.name ? dependency : undefined;
+      const name = other ?? options.name ?? breaker.name;
       return refusal(name, typeof retryAfterMs === 'number' ? retryAfterMs : undefined);
     }
   };
   return guarded as unknown as Handler;
 }
 
+/** Parse error, invalid request, method not found, invalid params, resource not found, URL elicitation required. */
+const CALLERS_ERRORS: ReadonlySet<unknown> = new Set([-32_700, -32_600, -32_601, -32_602, -32_002, -32_042]);
+
 /**
  * Judges a tool call. A result that is an error (`isError`), whether the tool's own or another wrapper's refusal, says
- * nothing about the dependency. Of thrown errors, protocol errors that blame the request (JSON-RPC -32700 and -32600 to -32602), validation
- * errors and HTTP 4xx say nothing either; transport errors, time-outs and the rest are failures.
+ * nothing about the dependency. Of thrown errors, protocol errors that blame the request or ask something of the caller (JSON-RPC -32700, -32600 to
+ * -32602, -32002, -32042), validation errors and HTTP 4xx say nothing either; transport errors, time-outs and the rest are failures.
  */
 export function classifyToolResult(outcome: Outcome): Verdict {
   if ('value' in outcome) {
@@ -68,7 +73,7 @@ export function classifyToolResult(outcome: Outcome): Verdict {
     return isError === true || _meta?.['x/error'] !== undefined ? 'ignore' : 'success';
   }
   const { code, name } = (outcome.error ?? {}) as { code?: unknown; name?: unknown };
-  if (code === -32_700 || (typeof code === 'number' && code <= -32_600 && code >= -32_602)) return 'ignore';
+  if (CALLERS_ERRORS.has(code)) return 'ignore';
   if (name === 'ZodError' || name === '$ZodError') return 'ignore';
   const verdict = classifyHttp(outcome);
   // An error was thrown, so whatever its status says, it is no success.

@@ -41,13 +41,37 @@ describe('guardedTool', () => {
       async () => text('no such user', true),
       async () => refusal,
       () => Promise.reject(invalid),
+      ...[-32_700, -32_600, -32_601, -32_002, -32_042].map((code) => () => Promise.reject({ code })),
       () => Promise.reject(z.string().safeParse(1).error),
       () => Promise.reject(Object.assign(new Error('not found'), { status: 404 })),
     ];
     const tool = guardedTool(breaker, async (_ctx: object) => answers.shift()?.());
     while (answers.length > 0) await Promise.resolve(tool({})).catch(() => {});
     expect(breaker.state).toBe('closed');
-    expect(breaker.stats()).toMatchObject({ ignored: 5, failures: 0 });
+    expect(breaker.stats()).toMatchObject({ ignored: 10, failures: 0 });
+  });
+
+  it.each([-32_000, -32_001, -32_603, 'ECONNRESET', 'ETIMEDOUT', 'REQUEST_TIMEOUT'])(
+    'counts a connection that was lost, a time-out and an internal error: %s',
+    async (code) => {
+      const breaker = new CircuitBreaker({ failureThreshold: 1 });
+      const tool = guardedTool(breaker, async (_ctx: object): Promise<unknown> => {
+        throw Object.assign(new Error('failed'), { code });
+      });
+      await expect(tool({})).rejects.toThrow('failed');
+      expect(breaker.state).toBe('open');
+    },
+  );
+
+  it('names the dependency that is down where the tool calls a second one', async () => {
+    const inner = new CircuitBreaker({ name: 'geocoder' });
+    inner.forceOpen();
+    const outer = new CircuitBreaker({ name: 'weather', failureThreshold: 1 });
+    const tool = guardedTool(outer, async (_ctx: object): Promise<unknown> => inner.run(() => 1), { name: 'Weather' });
+    expect(JSON.stringify(await tool({}))).toMatch(/geocoder/);
+    expect(outer.state).toBe('closed');
+    outer.forceOpen();
+    expect(JSON.stringify(await tool({}))).toMatch(/Weather/);
   });
 
   it("leaves errors to the breaker's own classifier where there is one", async () => {

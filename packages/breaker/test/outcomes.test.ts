@@ -173,6 +173,14 @@ describe('classifyHttp', () => {
     [{ value: { statusCode: 429, headers: { 'Retry-After': ['3'] } } }, { failure: true, retryAfterMs: 3_000 }],
     [{ error: { status: 429, retryAfterMs: 1_200 } }, { failure: true, retryAfterMs: 1_200 }],
     [{ value: { status: 503, headers: { 'retry-after': 'soon' } } }, 'failure'],
+    [{ value: { status: 503, headers: { 'retry-after': '9999.5' } } }, 'failure'],
+    [{ value: { status: 503, headers: { 'retry-after': 'in the year 9999' } } }, 'failure'],
+    [{ error: { name: 'HTTPError', response: { status: 404 } } }, 'ignore'],
+    [{ error: { name: 'HTTPError', response: { statusCode: 502 } } }, 'failure'],
+    [{ error: { status: 429, response: { headers: { 'retry-after': '4' } } } }, { failure: true, retryAfterMs: 4_000 }],
+    [{ error: { retryAfterMs: 900, response: { status: 503 } } }, { failure: true, retryAfterMs: 900 }],
+    [{ error: null }, 'failure'],
+    [{ value: { response: { status: 500 } } }, 'success'],
     [{ value: { status: 503, headers: { 'retry-after': '0' } } }, 'failure'],
     [
       {

@@ -5,6 +5,7 @@ import { RedisSharedState } from '@x/breaker/redis';
 import { startRedis } from '@x/local-services';
 import { ManualClock } from '@x/testkit';
 import { Redis } from 'ioredis';
+import { Redis as Redis6 } from 'ioredis-6';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 
 const RECOVERY_MS = 60_000;
@@ -16,6 +17,13 @@ let service: Awaited<ReturnType<typeof startRedis>>;
 let admin: Redis;
 let key: string;
 let processes: Process[] = [];
+
+/** The releases of ioredis that must work. */
+const RELEASES = [
+  { name: 'ioredis 5', Redis },
+  { name: 'ioredis 6', Redis: Redis6 as unknown as typeof Redis },
+];
+let release = { name: '', Redis };
 
 beforeAll(async () => {
   service = await startRedis();
@@ -37,7 +45,7 @@ afterEach(async () => {
 /** What one process has of its own: a connection, clocks that agree with nobody's, a breaker. */
 class Process {
   readonly clock = new ManualClock({ now: 1e3 * processes.length ** 5, wallNow: 1e11 * processes.length });
-  readonly client = new Redis(service.url);
+  readonly client = new release.Redis(service.url);
   readonly shared = new RedisSharedState({ client: this.client, key, commandTimeoutMs: 30_000, clock: this.clock });
   readonly breaker: CircuitBreaker;
   readonly changes: string[] = [];
@@ -118,7 +126,11 @@ async function firstProbe<T>(all: Process[], probe: () => Promise<T>): Promise<{
   );
 }
 
-describe('a circuit shared through Redis', () => {
+describe.each(RELEASES)('a circuit shared through Redis by $name', (tested) => {
+  beforeAll(() => {
+    release = tested;
+  });
+
   it('opens in all processes when it opens in one, for the time that remains, whatever their clocks say', async () => {
     const [first, second] = await fleet(2, { recoveryBackoff: { factor: 2, maxMs: 1e9 } });
     await first?.trip();
@@ -345,7 +357,7 @@ describe('wrong options', () => {
   });
 
   it('of a breaker that shares throw', () => {
-    const shared = new RedisSharedState({ client: admin, key });
+    const shared = new RedisSharedState({ client: new Redis6({ lazyConnect: true }), key });
     expect(() => new CircuitBreaker({ shared })).toThrow('@x/breaker: name must be given with shared');
     expect(() => new CircuitBreaker({ name: '', shared })).toThrow('name must be of 1 to 256 characters');
     expect(() => new CircuitBreaker({ name: 'x'.repeat(257), shared })).toThrow('name must be of 1 to 256 characters');

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { CircuitBreaker, type CircuitBreakerOptions } from '@x/breaker';
 import { ManualClock } from '@x/testkit';
 import { describe, expect, it } from 'vitest';
@@ -86,6 +87,36 @@ describe('an open circuit', () => {
       retryAfterMs: 600,
       openedAt: clock.wallNow() - 400,
     });
+  });
+
+  it('refuses with an error that logs and serialises well: the cause is shown, and in no JSON', async () => {
+    const { breaker } = setUp({ failureThreshold: 1 });
+    await trip(breaker, 1);
+    const error = await breaker.run(succeed).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(Error);
+    expect(inspect(error)).toMatch(/CircuitOpenError: circuit "api" is open: retry in \d+ ms[\s\S]*cause: Error: boom/);
+    expect(JSON.stringify(error)).not.toContain('boom');
+  });
+
+  it('refuses so that nothing is unhandled when the caller listens, and something is when nobody does', async () => {
+    const { breaker } = setUp();
+    breaker.forceOpen();
+    const seen: unknown[] = [];
+    const note = (reason: unknown) => seen.push(reason);
+    const others = process.listeners('unhandledRejection');
+    process.removeAllListeners('unhandledRejection');
+    process.on('unhandledRejection', note);
+    try {
+      await breaker.run(succeed).catch(() => {});
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(seen).toEqual([]);
+      void breaker.run(succeed);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(seen).toEqual([expect.objectContaining({ code: 'ERR_CIRCUIT_OPEN' })]);
+    } finally {
+      process.off('unhandledRejection', note);
+      for (const listener of others) process.on('unhandledRejection', listener);
+    }
   });
 
   it('captures no stack for a refusal unless asked, and leaves the limit as it was', async () => {
@@ -200,6 +231,41 @@ describe('a half-open circuit', () => {
     await expect(breaker.run(succeed)).rejects.toMatchObject({ code: 'ERR_CIRCUIT_OPEN' });
     await expect(breaker.run(succeed, { context: { readOnlyHint: true } })).resolves.toBe('ok');
     expect(breaker.state).toBe('closed');
+  });
+
+  it('sends no probe for a call of which `admit` knows nothing, and does not call it back at once', async () => {
+    const admit = (context: unknown) => (context as { readOnlyHint?: boolean } | undefined)?.readOnlyHint as boolean;
+    const { breaker, clock } = setUp({ admit });
+    await trip(breaker);
+    await clock.advance(1_000);
+    for (const options of [undefined, {}, { context: {} }]) {
+      await expect(breaker.run(succeed, options)).rejects.toMatchObject({
+        code: 'ERR_CIRCUIT_OPEN',
+        retryAfterMs: 1_000,
+      });
+      expect(breaker.tryAcquire(options)).toBeUndefined();
+    }
+    expect(breaker.retryAfterMs).toBe(0);
+  });
+
+  it('asks `admit` anew when it has changed the state', async () => {
+    let change = () => {};
+    const admit = () => {
+      change();
+      return true;
+    };
+    const { breaker, clock } = setUp({ admit });
+    for (const [to, admitted] of [
+      ['forceOpen', false],
+      ['forceClosed', true],
+      ['reset', true],
+    ] as const) {
+      breaker.reset();
+      await trip(breaker);
+      await clock.advance(1_000);
+      change = () => breaker[to]();
+      expect(breaker.tryAcquire() !== undefined, to).toBe(admitted);
+    }
   });
 
   it('takes the permit of a probe that never ends away after its lease, and ignores what it says later', async () => {

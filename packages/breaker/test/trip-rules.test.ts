@@ -72,6 +72,56 @@ describe('a failure rate', () => {
   });
 });
 
+describe('several rules at once', () => {
+  it('each reopen a half-open circuit: any failure where failures in a row count', async () => {
+    const { clock, report, reasons } = setUp({ window: { calls: 2 }, failureThreshold: 2, halfOpenCalls: 4 });
+    report('xx');
+    await clock.advance(1_000);
+    report('.x');
+    expect(reasons.at(-1)).toBe('open: probe-failed');
+  });
+
+  it('open by the rate, by failures in a row and by slowness, whichever comes first', async () => {
+    const options = { window: { calls: 10 }, failureThreshold: 3, failureRate: 0.4, slowCall: { ms: 50, rate: 0.5 } };
+    const row = setUp(options);
+    row.report('xxx');
+    expect(row.reasons).toEqual(['open: failure-threshold']);
+    const rate = setUp(options);
+    rate.report('xx..xx....');
+    expect(rate.reasons).toEqual(['open: failure-rate']);
+    const slow = setUp(options);
+    const permits = Array.from({ length: 10 }, () => slow.breaker.tryAcquire());
+    for (const permit of permits.slice(5)) permit?.success();
+    await slow.clock.advance(50);
+    for (const permit of permits.slice(0, 5)) permit?.success();
+    expect(slow.reasons).toEqual(['open: slow-call-rate']);
+  });
+});
+
+describe('a rate', () => {
+  it.each([0.07, 0.14, 0.28, 0.29, 0.55, 0.56, 0.57, 0.58, 1])(
+    'of %f is reached by just so many of 100, in a window and in a half-open period',
+    async (failureRate) => {
+      const failures = Math.round(failureRate * 100);
+      const { breaker, report, clock } = setUp({
+        window: { calls: 100 },
+        minimumCalls: 100,
+        failureRate,
+        halfOpenCalls: 100,
+      });
+      report('.'.repeat(101 - failures) + 'x'.repeat(failures - 1));
+      expect(breaker.state).toBe('closed');
+      report('x');
+      expect(breaker.state).toBe('open');
+      await clock.advance(1_000);
+      report('x'.repeat(failures - 1));
+      expect(breaker.state).toBe('half-open');
+      report('x');
+      expect(breaker.state).toBe('open');
+    },
+  );
+});
+
 describe('a time window', () => {
   it('forgets what is older than the window, however long the breaker was idle', async () => {
     const { breaker, report, clock } = setUp({ window: { ms: 5_000 }, failureRate: 0.5, minimumCalls: 5 });
