@@ -68,7 +68,7 @@ export class Cache implements AsyncDisposable {
     if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
     const value = this.#memory.read(key, this.#clock.now());
     if (value === undefined) return this.#load(key, loader, options).then(itsValue) as Promise<T>;
-    this.#counts.hitsMemory++;
+    this.#tiers.hit(key, 'memory');
     return Promise.resolve(value as T);
   }
 
@@ -82,16 +82,16 @@ export class Cache implements AsyncDisposable {
   async get<T = unknown>(key: string): Promise<T | undefined> {
     const value = this.#memory.read(key, this.#clock.now());
     if (value !== undefined) {
-      this.#counts.hitsMemory++;
+      this.#tiers.hit(key, 'memory');
       return value as T;
     }
     const found = this.#loads.useFresh(key) ?? (await this.#fetch(key));
     if (found === undefined || found.stale) {
-      this.#counts.misses++;
+      this.#tiers.missed(key);
       return undefined;
     }
     if (found.tier === 'remote') {
-      this.#counts.hitsRemote++;
+      this.#tiers.hit(key, 'remote');
       this.#loads.sliding.used(key, found);
     }
     return found.value as T;

@@ -1,6 +1,6 @@
 import { KeyPattern } from './glob.ts';
 import { checkKey } from './key.ts';
-import type { Tiers } from './tiers.ts';
+import type { CacheEvents, Tiers } from './tiers.ts';
 
 /**
  * What takes entries away, in memory at once and then in the remote tier. Each breaks the fences that it concerns first, so that no
@@ -15,6 +15,7 @@ export class Invalidations {
 
   async delete(keys: readonly string[]): Promise<boolean> {
     keys.forEach(checkKey);
+    this.#tell('delete', keys);
     let deleted = false;
     for (const key of keys) deleted = this.#forget(key) || deleted;
     const there = keys.length === 0 ? 0 : await this.#tiers.remotely((remote) => remote.delete(keys), 0);
@@ -23,6 +24,7 @@ export class Invalidations {
 
   async expire(keys: readonly string[]): Promise<void> {
     keys.forEach(checkKey);
+    this.#tell('expire', keys);
     const now = this.#tiers.clock.now();
     for (const key of keys) {
       this.#tiers.fences.break(key);
@@ -33,6 +35,7 @@ export class Invalidations {
   }
 
   async deleteByTag(tags: readonly string[]): Promise<void> {
+    this.#tell('tag', tags);
     this.#tiers.fences.breakTagged(tags);
     for (const tag of tags) for (const key of this.#tiers.memory.keysTagged(tag)) this.#forget(key);
     if (tags.length > 0) await this.#tiers.remotely((remote) => remote.deleteByTag(tags), undefined);
@@ -40,6 +43,7 @@ export class Invalidations {
 
   async deleteByPattern(pattern: string): Promise<number> {
     const matcher = new KeyPattern(pattern);
+    this.#tell('pattern', [pattern]);
     this.#tiers.fences.breakWhere((fence) => matcher.matches(fence.key));
     let deleted = 0;
     for (const key of this.#tiers.memory.keys()) if (matcher.matches(key) && this.#forget(key)) deleted++;
@@ -47,9 +51,14 @@ export class Invalidations {
   }
 
   async clear(): Promise<void> {
+    this.#tell('clear', []);
     this.#tiers.counts.invalidations += this.#tiers.memory.size;
     this.#tiers.stop();
     await this.#tiers.remotely((remote) => remote.clear(), undefined);
+  }
+
+  #tell(kind: CacheEvents['invalidation']['kind'], names: readonly string[]): void {
+    this.#tiers.listeners.emit('invalidation', { kind, names });
   }
 
   #forget(key: string): boolean {

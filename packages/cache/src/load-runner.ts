@@ -43,7 +43,7 @@ export class LoadRunner {
     // What was changed before the load cannot be missed by it.
     flight.fence.changed = false;
     counts.loads++;
-    if (!flight.background) counts.misses++;
+    if (!flight.background) this.#tiers.missed(key);
     let value: unknown;
     try {
       flight.signal.throwIfAborted();

@@ -44,20 +44,20 @@ export class Loads {
     if (this.#closing) throw new CacheClosedError(this.#tiers.settings.name);
     if (held?.revalidate) {
       this.#refresh(key, loader, rules, 0);
-      counts.staleServed++;
+      this.#tiers.servedStale(key);
       return held;
     }
     const running = this.#inFlight(key);
     if (running === undefined && this.#full) {
       if (!this.#mayStand(held)) throw new CacheOverloadedError(this.#tiers.settings.maxLoads);
-      counts.staleServed++;
+      this.#tiers.servedStale(key);
       return held;
     }
     if (running !== undefined) counts.sharedWaits++;
     const found = await this.#join(running ?? this.#launch(key, loader, rules, false, 0), rules, signal);
-    if (found.stale) counts.staleServed++;
+    if (found.stale) this.#tiers.servedStale(key);
     if (running !== undefined) return this.#apart(found);
-    if (found.tier === 'remote' && !found.stale) counts.hitsRemote++;
+    if (found.tier === 'remote' && !found.stale) this.#tiers.hit(key, 'remote');
     return found;
   }
 
@@ -84,7 +84,7 @@ export class Loads {
   }
 
   #hit(key: string, held: HeldEntry): void {
-    this.#tiers.counts.hitsMemory++;
+    this.#tiers.hit(key, 'memory');
     this.sliding.used(key, held);
   }
 
@@ -174,7 +174,7 @@ export class Loads {
     if (flight.fence.broken) return undefined;
     const held = this.#tiers.inMemory(flight.fence.key);
     if (this.#mayStand(held)) return held;
-    return this.#mayStand(flight.found) ? flight.found : undefined;
+    return this.#mayStand(flight.found) && !flight.fence.changed ? flight.found : undefined;
   }
 
   #mayStand(held: HeldEntry | undefined): held is HeldEntry {

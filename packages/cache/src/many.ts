@@ -15,12 +15,11 @@ export class Many {
   }
 
   async get(keys: readonly string[], rules: LoadRules): Promise<unknown[]> {
-    const { counts } = this.#tiers;
     const values = this.#inMemory(keys, (key) => this.#loads.useFresh(key)?.value);
     const missing = without(keys, values);
     if (missing.length === 0) return values;
     const found = await this.#fetch(missing, rules);
-    counts.misses += missing.length - found.size;
+    for (const key of missing) if (!found.has(key)) this.#tiers.missed(key);
     return keys.map((key, index) => values[index] ?? found.get(key));
   }
 
@@ -52,7 +51,7 @@ export class Many {
       checkKey(key);
       const value = this.#tiers.memory.read(key, now);
       if (value === undefined) return otherwise(key);
-      this.#tiers.counts.hitsMemory++;
+      this.#tiers.hit(key, 'memory');
       return value;
     });
   }
@@ -69,9 +68,9 @@ export class Many {
       this.#tiers.fences.lower(fence);
       if (entry === undefined || entry.stale) return;
       values.set(fence.key, entry.value);
+      this.#tiers.hit(fence.key, 'remote');
       this.#loads.sliding.used(fence.key, entry);
     });
-    this.#tiers.counts.hitsRemote += values.size;
     return values;
   }
 }

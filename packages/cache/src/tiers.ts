@@ -4,7 +4,7 @@ import { Coherence, type CoherenceState } from './coherence.ts';
 import { earlyWindowMs } from './early-refresh.ts';
 import { type Fence, Fences } from './fences.ts';
 import { type KeptValue, keep } from './kept-value.ts';
-import { Listeners } from './listeners.ts';
+import { Listeners, type Topic } from './listeners.ts';
 import type { StoreRules } from './load-rules.ts';
 import { Lru } from './lru.ts';
 import { type EntryTimes, MemoryTier } from './memory-tier.ts';
@@ -26,6 +26,14 @@ export interface CacheEntry<T = unknown> {
 }
 
 export interface CacheEvents {
+  /** A caller got a fresh value that was kept. */
+  hit: { key: string; tier: 'memory' | 'remote' };
+  /** A caller found nothing fresh (who shares a load that runs, or is served stale, is no miss). */
+  miss: { key: string };
+  /** A caller got a stale value. */
+  stale: { key: string };
+  /** `delete`, `expire`, `deleteByTag`, `deleteByPattern` or `clear` was called here; `names` are keys, tags, or the pattern. */
+  invalidation: { kind: 'delete' | 'expire' | 'tag' | 'pattern' | 'clear'; names: readonly string[] };
   /** A load ended with a value. */
   load: { key: string; durationMs: number };
   /** A load failed (an abort is no failure). */
@@ -92,7 +100,7 @@ export class Tiers {
   readonly settings: CacheSettings;
   readonly fences: Fences = new Fences();
   readonly coherence: Coherence;
-  readonly listeners: Listeners<CacheEvents> = new Listeners();
+  readonly listeners: Listeners<CacheEvents>;
   readonly counts: CacheCounts = {
     hitsMemory: 0,
     hitsRemote: 0,
@@ -106,10 +114,13 @@ export class Tiers {
     invalidations: 0,
     remoteFailures: 0,
   };
+  readonly #hits: Topic<CacheEvents['hit']>;
   #sweep: unknown;
 
   constructor(settings: CacheSettings) {
     this.settings = settings;
+    this.listeners = new Listeners(settings.name);
+    this.#hits = this.listeners.topic('hit');
     this.remote = settings.remote;
     this.clock = settings.clock;
     this.memory = new MemoryTier({
@@ -132,6 +143,23 @@ export class Tiers {
       onDegraded: (to, error) => this.listeners.emit('invalidationDegraded', { to, error }),
     });
     this.coherence.follow(this.remote);
+  }
+
+  /** Counts and tells. */
+  hit(key: string, tier: 'memory' | 'remote'): void {
+    if (tier === 'memory') this.counts.hitsMemory++;
+    else this.counts.hitsRemote++;
+    if (this.#hits.wanted) this.#hits.emit({ key, tier });
+  }
+
+  missed(key: string): void {
+    this.counts.misses++;
+    this.listeners.emit('miss', { key });
+  }
+
+  servedStale(key: string): void {
+    this.counts.staleServed++;
+    this.listeners.emit('stale', { key });
   }
 
   /** What memory has, stale or not. */
