@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
+import { ArrivalTimes } from './arrival-times.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { checkClock, checkCount, checkPositive, refuse } from './option-checks.ts';
+import { checkClock, checkCount, checkPositive, checkString, refuse } from './option-checks.ts';
 
 export interface RateLimiterOptions {
   /** How much may be done in each interval. A finite number above 0. */
@@ -24,6 +26,8 @@ export interface RateLimitResult {
 export interface ConsumeOptions {
   /** What the call weighs: above 0, at most `burst`. Default 1. */
   cost?: number | undefined;
+  /** Rejects with its reason, at once. What was counted by then stays counted. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface RateLimiterStats {
@@ -43,10 +47,10 @@ export class RateLimiter {
   readonly #msPerUnit: number;
   readonly #burst: number;
   readonly #burstMs: number;
-  readonly #maxKeys: number;
+  /** Sums of fractions must not refuse the last of a burst: a millionth of a unit, and of a millisecond where units are short. */
+  readonly #roundingMs: number;
   readonly #clock: Clock;
-  /** TAT by key, those looked at for eviction last at the end. */
-  readonly #arrivals = new Map<string, number>();
+  readonly #arrivals: ArrivalTimes;
   #allowed = 0;
   #denied = 0;
 
@@ -60,32 +64,31 @@ export class RateLimiter {
     this.#msPerUnit = intervalMs / limit;
     this.#burst = burst;
     this.#burstMs = burst * this.#msPerUnit;
-    this.#maxKeys = maxKeys;
+    this.#roundingMs = Math.max(this.#msPerUnit, 1) * 1e-6;
     this.#clock = clock;
+    this.#arrivals = new ArrivalTimes(maxKeys);
   }
 
   /** As `tryConsume`, in the shape of a limiter that has to ask another process. */
   async consume(key: string, options?: ConsumeOptions): Promise<RateLimitResult> {
+    options?.signal?.throwIfAborted();
     return this.tryConsume(key, options);
   }
 
   /** Counts a call of `key`, if it is allowed. Throws if it costs more than the burst: it never would be. */
   tryConsume(key: string, options?: ConsumeOptions): RateLimitResult {
-    const cost = options?.cost === undefined ? 1 : options.cost;
-    if (!(typeof cost === 'number' && cost > 0 && cost <= this.#burst))
-      refuse('cost', `a number > 0 and <= burst (${this.#burst})`, cost);
+    checkString('key', key);
+    const cost = checkCost(options, this.#burst);
+    const kept = key.length > longestKept ? digestOf(key) : key;
     const now = this.#clock.now();
-    const known = this.#arrivals.get(key);
-    const current = known === undefined || known < now ? now : known;
+    const current = this.#arrivals.get(kept, now, this.#burstMs);
     const next = current + cost * this.#msPerUnit;
-    const missingMs = next - this.#burstMs - now;
-    // Sums of fractions of milliseconds must not refuse the last of a burst.
-    if (missingMs > roundingMs) {
+    const missingMs = next - this.#burstMs - now - this.#roundingMs;
+    if (missingMs > 0) {
       this.#denied++;
       return { allowed: false, remaining: this.#left(current - now), retryAfterMs: Math.ceil(missingMs) };
     }
-    if (known === undefined && this.#arrivals.size >= this.#maxKeys) this.#forgetOne(now);
-    this.#arrivals.set(key, next);
+    this.#arrivals.set(kept, next, now);
     this.#allowed++;
     return { allowed: true, remaining: this.#left(next - now), retryAfterMs: 0 };
   }
@@ -95,32 +98,23 @@ export class RateLimiter {
   }
 
   #left(usedMs: number): number {
-    return Math.max(0, Math.floor((this.#burstMs - usedMs + roundingMs) / this.#msPerUnit));
-  }
-
-  /** Of a few keys, forgets the one nearest to a full burst; the others go to the end, so that each is looked at in turn. */
-  #forgetOne(now: number): void {
-    let victim: string | undefined;
-    let earliest = Number.POSITIVE_INFINITY;
-    let looked = 0;
-    for (const [key, arrival] of this.#arrivals) {
-      if (arrival < earliest) {
-        if (victim !== undefined) this.#moveToEnd(victim, earliest);
-        victim = key;
-        earliest = arrival;
-      } else {
-        this.#moveToEnd(key, arrival);
-      }
-      if (earliest <= now || ++looked === evictionSample) break;
-    }
-    if (victim !== undefined) this.#arrivals.delete(victim);
-  }
-
-  #moveToEnd(key: string, arrival: number): void {
-    this.#arrivals.delete(key);
-    this.#arrivals.set(key, arrival);
+    return Math.max(0, Math.floor((this.#burstMs - usedMs + this.#roundingMs) / this.#msPerUnit));
   }
 }
 
-const evictionSample = 8;
-const roundingMs = 1e-6;
+/** The cost of a call. Throws if it is none, or could never be allowed. */
+export function checkCost(options: ConsumeOptions | undefined, burst: number): number {
+  const cost = options?.cost === undefined ? 1 : options.cost;
+  if (!(typeof cost === 'number' && cost > 0 && cost <= burst)) {
+    refuse('cost', `a number > 0 and <= burst (${burst})`, cost);
+  }
+  return cost;
+}
+
+/** A longer key, which a hostile caller may send by the thousand, is kept as its digest. */
+const longestKept = 256;
+
+/** Over UTF-16 units: lone surrogates would all become one character in UTF-8. */
+function digestOf(key: string): string {
+  return `sha256:${createHash('sha256').update(key, 'utf16le').digest('base64url')}`;
+}

@@ -1,6 +1,9 @@
+import { createHmac } from 'node:crypto';
+import { RateLimiter } from '@x/backpressure';
 import { RedisRateLimiter, type RedisRateLimiterOptions } from '@x/backpressure/redis';
 import { startRedis } from '@x/local-services';
 import { ManualClock } from '@x/testkit';
+import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { Redis as Redis6 } from 'ioredis-6';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -36,10 +39,15 @@ function limiter(options: Partial<RedisRateLimiterOptions> = {}): RedisRateLimit
   });
 }
 
+/** The name of a key in Redis: processes of two versions of this package must agree on it. */
+function nameOf(key: string, secret = '@x/backpressure/redis'): string {
+  return prefix + createHmac('sha256', secret).update(key, 'utf16le').digest('base64url').slice(0, 22);
+}
+
 describe('the shared rate', () => {
   test('is a burst, then one by one, and says when there is room again', async () => {
     const rate = limiter();
-    expect(await rate.consume('a')).toEqual({ allowed: true, remaining: 2, retryAfterMs: 0 });
+    expect(await rate.consume('a')).toEqual({ allowed: true, remaining: 2, retryAfterMs: 0, decidedBy: 'redis' });
     expect(await rate.consume('a')).toMatchObject({ allowed: true, remaining: 1 });
     expect(await rate.consume('a')).toMatchObject({ allowed: true, remaining: 0 });
     const refused = await rate.consume('a');
@@ -47,14 +55,21 @@ describe('the shared rate', () => {
     expect(refused.retryAfterMs).toBeGreaterThan(day / 3 - 60_000);
     expect(refused.retryAfterMs).toBeLessThanOrEqual(day / 3);
     expect(await rate.consume('b')).toMatchObject({ allowed: true });
-    expect(rate.stats()).toEqual({ keys: 0, allowed: 4, denied: 1, available: true, decidedAlone: 0 });
+    expect(rate.stats()).toEqual({
+      keys: 2,
+      allowed: 4,
+      denied: 1,
+      available: true,
+      decidedAlone: 0,
+      deniedFromMemory: 1,
+    });
   });
 
   test('comes back evenly, by the clock of Redis and not by that of the process', async () => {
-    const clock = new ManualClock();
-    const rate = limiter({ limit: 1_000, intervalMs: 10_000, burst: 1, clock });
+    // A process whose clock runs a thousand times too fast asks too early, and gains nothing.
+    const clock = { ...new ManualClock(), now: () => performance.now() * 1_000 };
+    const rate = limiter({ limit: 1_000, intervalMs: 10_000, burst: 1, clock, commandTimeoutMs: 60_000_000 });
     expect(await rate.consume('a')).toMatchObject({ allowed: true });
-    clock.jump(day);
     // A unit takes 10 ms: asked without a pause, some are allowed and some are not.
     const began = await serverMs();
     let allowed = 0;
@@ -78,7 +93,7 @@ describe('the shared rate', () => {
   test('is forgotten by Redis once it has recovered', async () => {
     const rate = limiter({ limit: 2, intervalMs: 10_000 });
     await rate.consume('a');
-    const ttl = await client.pttl(`${prefix}k:a`);
+    const ttl = await client.pttl(nameOf('a'));
     expect(ttl).toBeGreaterThan(0);
     expect(ttl).toBeLessThanOrEqual(5_000);
   });
@@ -107,7 +122,7 @@ describe('the shared rate', () => {
     await rate.consume('warm');
     sent.length = 0;
     await rate.consume('a');
-    expect(sent.map(([command, , keys, key]) => [command, keys, key])).toEqual([['EVALSHA', 1, `${prefix}k:a`]]);
+    expect(sent.map(([command, , keys, key]) => [command, keys, key])).toEqual([['EVALSHA', 1, nameOf('a')]]);
   });
 });
 
@@ -132,36 +147,154 @@ describe('names of keys', () => {
     for (const key of hostile) expect(await rate.consume(key)).toMatchObject({ allowed: false });
     const names = await client.keys(`${prefix}*`);
     expect(names.length).toBe(hostile.length);
-    for (const name of names) expect(name).toMatch(/^test-\d+-\d+:(k:[\w.@:/-]{1,64}|h:[\w-]{43})$/);
+    for (const name of names) expect(name).toMatch(/^test-\d+-\d+:[\w-]{22}$/);
   });
 });
 
 describe('what is found in Redis', () => {
   test.each<[string, (key: string) => Promise<unknown>]>([
-    ['words', (key) => client.set(key, 'not a time')],
-    ['nan', (key) => client.set(key, 'nan')],
-    ['minus infinity', (key) => client.set(key, '-inf')],
+    ['words', (key) => client.set(key, 'not a number')],
+    ['one number', (key) => client.set(key, '2')],
+    ['no numbers, though made of their characters', (key) => client.set(key, 'e+e- 1')],
+    ['nan', (key) => client.set(key, 'nan 1')],
+    ['infinity', (key) => client.set(key, 'inf 9999999999999999')],
+    ['less than nothing', (key) => client.set(key, '-1e9 9999999999999999')],
     ['bytes', (key) => client.set(key, Buffer.from([0, 255, 1, 254]))],
     ['a list', (key) => client.rpush(key, 'a')],
   ])('%s count as nothing', async (_name, put) => {
-    await put(`${prefix}k:a`);
+    await put(nameOf('a'));
     const rate = limiter();
     expect(await rate.consume('a')).toMatchObject({ allowed: true, remaining: 2 });
     expect(await rate.consume('a')).toMatchObject({ allowed: true, remaining: 1 });
+    expect(await client.pttl(nameOf('a'))).toBeGreaterThan(0);
   });
 
-  test.each(['1e308', 'inf', '9999999999999'])(
-    'a time far ahead (%s) locks nobody out for longer than the burst',
-    async (held) => {
-      await client.set(`${prefix}k:a`, held);
-      const refused = await limiter().consume('a');
-      expect(refused).toMatchObject({ allowed: false, remaining: 0 });
-      expect(refused.retryAfterMs).toBeLessThanOrEqual(day / 3);
-    },
+  test('more than the burst is the burst: a limit that was lowered locks nobody out', async () => {
+    await client.set(nameOf('a'), `1e308 ${Math.round((await serverMs()) * 1_000)}`);
+    const refused = await limiter().consume('a');
+    expect(refused).toMatchObject({ allowed: false, remaining: 0, decidedBy: 'redis' });
+    expect(refused.retryAfterMs).toBeLessThanOrEqual(day / 3);
+  });
+
+  test('a time ahead, since the clock of Redis was set back, is brought back by the first call, though it is refused', async () => {
+    const short = { limit: 1, intervalMs: 1_000, burst: 3 };
+    await client.set(nameOf('a'), `3 ${Math.round(((await serverMs()) + day) * 1_000)}`);
+    expect(await limiter(short).consume('a')).toMatchObject({ allowed: false, decidedBy: 'redis' });
+    const [used, since] = (await client.get(nameOf('a')))?.split(' ').map(Number) ?? [];
+    expect(used).toBe(3);
+    expect(since).toBeLessThanOrEqual((await serverMs()) * 1_000);
+  });
+});
+
+describe('what a process remembers', () => {
+  function counting() {
+    const sent: string[] = [];
+    const call = (command: string, ...args: (string | number)[]) => {
+      sent.push(command);
+      return client.call(command, ...args);
+    };
+    return { sent, seen: { status: 'ready', call } };
+  }
+
+  test('is enough to refuse what Redis would: a caller who hammers costs Redis nothing', async () => {
+    const { sent, seen } = counting();
+    const clock = new ManualClock();
+    const rate = limiter({ client: seen, limit: 4, intervalMs: 4_000, clock });
+    for (let call = 0; call < 4; call++) expect(await rate.consume('a')).toMatchObject({ decidedBy: 'redis' });
+    const asked = sent.length;
+    for (let call = 0; call < 100; call++) {
+      expect(await rate.consume('a')).toEqual({
+        allowed: false,
+        remaining: 0,
+        retryAfterMs: 1_000,
+        decidedBy: 'memory',
+      });
+    }
+    expect(await rate.consume('a', { cost: 2 })).toMatchObject({ retryAfterMs: 2_000, decidedBy: 'memory' });
+    expect(sent.length).toBe(asked);
+    expect(rate.stats()).toMatchObject({ allowed: 4, denied: 101, deniedFromMemory: 101 });
+    // It asks again as soon as Redis may say yes, and not before.
+    clock.jump(999);
+    expect(await rate.consume('a')).toMatchObject({ decidedBy: 'memory', retryAfterMs: 1 });
+    clock.jump(1);
+    expect(await rate.consume('a')).toMatchObject({ decidedBy: 'redis' });
+  });
+
+  test('refuses by what others used too, but lets pass what costs less', async () => {
+    const { sent, seen } = counting();
+    const rates = [limiter({ client: seen }), limiter()];
+    await rates[1]?.consume('a', { cost: 2.5 });
+    expect(await rates[0]?.consume('a')).toMatchObject({ allowed: false, decidedBy: 'redis' });
+    expect(await rates[0]?.consume('a')).toMatchObject({ allowed: false, decidedBy: 'memory' });
+    const asked = sent.length;
+    expect(await rates[0]?.consume('a', { cost: 0.5 })).toMatchObject({ allowed: true, decidedBy: 'redis' });
+    expect(sent.length).toBe(asked + 1);
+  });
+
+  test('survives a Redis that loses its data: nobody who is known gets a second burst, in any process', async () => {
+    const rates = [limiter(), limiter()];
+    for (let call = 0; call < 2; call++) await rates[0]?.consume('a');
+    await client.del(nameOf('a'));
+    expect(await rates[0]?.consume('a')).toMatchObject({ allowed: true, remaining: 0, decidedBy: 'redis' });
+    // The second process had not heard of the caller, and learns it from Redis, which learnt it from the first.
+    expect(await rates[1]?.consume('a')).toMatchObject({ allowed: false, remaining: 0, decidedBy: 'redis' });
+  });
+});
+
+test('alone it decides as a RateLimiter does, whatever the calls cost', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.record({ limit: fc.integer({ min: 1, max: 7 }), burst: fc.integer({ min: 1, max: 9 }) }),
+      fc.array(fc.integer({ min: 1, max: 20 }), { maxLength: 15 }),
+      async (rate, costs) => {
+        prefix = `test-${process.pid}-${tests++}:`;
+        // Nothing comes back while it is tried.
+        const shared = limiter({ ...rate, intervalMs: 1e15 });
+        const own = new RateLimiter({ ...rate, intervalMs: 1e15, clock: new ManualClock() });
+        for (const quarters of costs) {
+          const cost = Math.min(quarters / 4, rate.burst);
+          const { allowed, remaining } = own.tryConsume('a', { cost });
+          expect(await shared.consume('a', { cost })).toMatchObject({ allowed, remaining });
+        }
+      },
+    ),
+    { numRuns: 50 },
   );
 });
 
-test('bad options are refused', () => {
+test('short units and large bursts cost no precision', async () => {
+  // Bytes: a unit takes a hundredth of a microsecond.
+  const rate = limiter({ limit: 1e8, intervalMs: 1_000, burst: 1e9 });
+  const began = await serverMs();
+  let allowed = 0;
+  for (let call = 0; call < 200; call++) {
+    if ((await rate.consume('a', { cost: 3e7 })).allowed) allowed += 3e7;
+  }
+  const elapsed = (await serverMs()) - began;
+  expect(allowed).toBeGreaterThanOrEqual(0.97e9);
+  expect(allowed).toBeLessThanOrEqual(1e9 + (elapsed + 1) * 1e5);
+});
+
+test('an abort is answered at once', async () => {
+  const controller = new AbortController();
+  const reason = new Error('gone');
+  const rate = limiter({ client: { status: 'ready', call: () => new Promise(() => {}) } });
+  const waiting = rate.consume('a', { signal: controller.signal });
+  controller.abort(reason);
+  await expect(waiting).rejects.toBe(reason);
+  await expect(rate.consume('a', { signal: controller.signal })).rejects.toBe(reason);
+  expect(rate.stats()).toMatchObject({ allowed: 0, denied: 0, available: true });
+  await rate.close();
+});
+
+test('a secret gives other names, and limiters of one secret the same', async () => {
+  const secret = 'a secret of the app';
+  await limiter({ secret }).consume('a');
+  expect(await client.keys(`${prefix}*`)).toEqual([nameOf('a', secret)]);
+  expect(await limiter({ secret, limit: 1 }).consume('a')).toMatchObject({ allowed: false });
+});
+
+test('bad options are refused', async () => {
   const make = (options: object) => () => limiter(options);
   expect(make({ client: {} })).toThrow('client must be an object with call()');
   expect(make({ limit: 0 })).toThrow('limit must be a finite number > 0, got 0');
@@ -175,7 +308,11 @@ test('bad options are refused', () => {
   expect(make({ localShare: 1.1 })).toThrow('localShare must be a number from 0 to 1');
   expect(make({ commandTimeoutMs: 0 })).toThrow('commandTimeoutMs must be');
   expect(make({ retryAfterMs: 0 })).toThrow('retryAfterMs must be');
+  expect(make({ secret: 'short' })).toThrow('secret must be at least 16 characters, got ');
+  expect(make({ secret: 'short' })).not.toThrow('short');
+  expect(make({ onError: 5 })).toThrow('onError must be a function, got 5');
   expect(make({ maxKeys: 0 })).toThrow('maxKeys must be an integer >= 1');
+  await expect(limiter().consume(5 as never)).rejects.toThrow('key must be a string, got 5');
 });
 
 async function serverMs(): Promise<number> {

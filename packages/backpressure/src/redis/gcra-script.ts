@@ -1,54 +1,69 @@
 import { createHash } from 'node:crypto';
 import type { RedisClient } from './redis-client.ts';
 
-export interface GcraAnswer {
+export interface Question {
+  /** The key's name in Redis. */
+  name: string;
+  cost: number;
+  burst: number;
+  msPerUnit: number;
+  /** So much of the burst is surely used, as far as the asking process knows. */
+  knownUsed: number;
+}
+
+export interface Answer {
   allowed: boolean;
-  remaining: number;
-  retryAfterMs: number;
+  /** So much of the burst is used after this. */
+  used: number;
 }
 
 /**
- * The generic cell rate algorithm in one step on the server, by the server's clock. ARGV: T (ms for a unit of cost), burst · T (ms),
- * cost. What the key holds is a time; whatever else is found there counts as nothing, and a time further ahead than
- * the burst (a clock that was set back, a stranger's write) as a burst that is used up, so that nobody is locked out.
+ * The generic cell rate algorithm in one step on the server, by the server's clock. A key holds how much of the burst was used, and when
+ * (microseconds): the arrival time in two numbers, so that neither short units nor a clock that is set back cost precision.
+ * Whatever else is found there counts as nothing used. The key expires when it has recovered.
+ * ARGV: burst, milliseconds for each unit, cost, units known to be used.
  */
 const SCRIPT = `local time = redis.call('TIME')
-local now = time[1] * 1000 + time[2] / 1000
-local perUnit, burst, cost = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local now = time[1] * 1000000 + time[2]
+local burst, perUnit = tonumber(ARGV[1]), tonumber(ARGV[2])
+local cost, known = tonumber(ARGV[3]), tonumber(ARGV[4])
+local used, ahead = 0, false
 local held = redis.pcall('GET', KEYS[1])
-local arrival = type(held) == 'string' and tonumber(held) or now
-if not (arrival >= now) then arrival = now end
-if arrival > now + burst then arrival = now + burst end
-local after = arrival + cost * perUnit
-local missing = after - burst - now
-local allowed = missing <= 0.01
-if allowed then
-  redis.call('SET', KEYS[1], string.format('%.4f', after), 'PX', math.max(1, math.ceil(after - now)))
-  missing = 0
-else
-  after = arrival
+if type(held) == 'string' then
+  local units, since = string.match(held, '^([%d.e+-]+) (%d+)$')
+  units, since = tonumber(units or ''), tonumber(since or '')
+  if units then
+    ahead = since > now
+    local passed = ahead and 0 or (now - since) / 1000
+    used = math.max(0, math.min(units, burst) - passed / perUnit)
+  end
 end
-local left = math.max(0, math.floor((burst - (after - now) + 0.01) / perUnit))
-return { allowed and 1 or 0, string.format('%.0f', left), string.format('%.0f', math.ceil(missing)) }`;
+used = math.max(used, math.min(known, burst))
+local allowed = used + cost <= burst + 0.000001
+if allowed then used = used + cost end
+if allowed or ahead then
+  local px = math.min(math.max(1, math.ceil(used * perUnit)), ${100 * 365 * 86_400_000})
+  redis.call('SET', KEYS[1], string.format('%.17g %.0f', used, now), 'PX', string.format('%.0f', px))
+end
+return { allowed and 1 or 0, string.format('%.17g', used) }`;
 
 // How Redis names scripts; nothing of ours is told apart by it.
 const DIGEST = createHash('sha1').update(SCRIPT).digest('hex');
 
 /** One round trip; a second one only where the server does not know the script yet. */
-export async function askGcra(
-  client: RedisClient,
-  key: string,
-  rate: { msPerUnit: number; burstMs: number },
-  cost: number,
-): Promise<GcraAnswer> {
-  const args = [1, key, rate.msPerUnit, rate.burstMs, cost];
+export async function askGcra(client: RedisClient, question: Question): Promise<Answer> {
+  const { name, burst, msPerUnit, cost, knownUsed } = question;
+  const args = [1, name, burst, msPerUnit, cost, knownUsed];
   let answer: unknown;
   try {
     answer = await client.call('EVALSHA', DIGEST, ...args);
   } catch (error) {
-    if (!(error as Error).message?.startsWith('NOSCRIPT')) throw error;
+    if (!(error as Error | undefined)?.message?.startsWith('NOSCRIPT')) throw error;
     answer = await client.call('EVAL', SCRIPT, ...args);
   }
-  const [allowed, remaining, retryAfterMs] = Array.isArray(answer) ? answer.map(Number) : [];
-  return { allowed: allowed === 1, remaining: remaining ?? 0, retryAfterMs: retryAfterMs ?? 0 };
+  const [allowed, used] = Array.isArray(answer) ? answer.map(Number) : [];
+  if (allowed === undefined || used === undefined || !Number.isFinite(allowed + used)) {
+    throw new TypeError('@x/backpressure: what answered is no Redis: [allowed, used] expected');
+  }
+  return { allowed: allowed === 1, used };
 }

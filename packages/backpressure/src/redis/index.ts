@@ -1,2 +1,7 @@
 export type { RedisClient } from './redis-client.ts';
-export { RedisRateLimiter, type RedisRateLimiterOptions, type RedisRateLimiterStats } from './redis-rate-limiter.ts';
+export {
+  RedisRateLimiter,
+  type RedisRateLimiterOptions,
+  type RedisRateLimiterStats,
+  type SharedRateLimitResult,
+} from './redis-rate-limiter.ts';

@@ -4,13 +4,14 @@ export interface RedisAvailabilityOptions {
   commandTimeoutMs: number;
   retryAfterMs: number;
   clock: Clock;
-  /** Asks Redis for a sign of life. */
-  probe: () => Promise<unknown>;
+  /** Told why Redis counts as away, once each time. */
+  onAway: (error: unknown) => void;
 }
 
-/** Redis did not answer in time. */
-class RedisTimeoutError extends Error {
-  override readonly name = 'RedisTimeoutError';
+/** Redis did not answer in time, or is not connected. */
+class RedisAwayError extends Error {
+  override readonly name = 'RedisAwayError';
+  readonly code = 'ERR_REDIS_UNAVAILABLE';
 }
 
 /**
@@ -22,6 +23,8 @@ export class RedisAvailability {
   #available = true;
   #stopped = false;
   #timer: unknown;
+  #probe: () => Promise<unknown> = () => Promise.resolve();
+  #nextProbeAt = 0;
 
   constructor(options: RedisAvailabilityOptions) {
     this.#options = options;
@@ -32,21 +35,32 @@ export class RedisAvailability {
     return this.#available;
   }
 
-  /** Runs one command under the time-out; a failure of any kind marks Redis as away. */
-  async guard<T>(command: () => Promise<T>): Promise<T> {
+  /** Until Redis may be back, in milliseconds. */
+  get awayMs(): number {
+    return this.#available ? 0 : Math.max(1, Math.ceil(this.#nextProbeAt - this.#options.clock.now()));
+  }
+
+  /** Runs one command under the time-out. A failure of any kind marks Redis as away, until `probe`, which does the like, succeeds. */
+  async guard<T>(command: () => Promise<T>, probe: () => Promise<unknown>): Promise<T> {
     try {
-      return await this.#inTime(command());
+      return await this.#inTime(command);
     } catch (error) {
-      this.markAway();
+      this.markAway(error, probe);
       throw error;
     }
   }
 
-  markAway(): void {
-    this.#available = false;
-    if (this.#stopped || this.#timer !== undefined) return;
-    this.#timer = this.#options.clock.setTimeout(() => void this.#probe(), this.#options.retryAfterMs);
-    (this.#timer as { unref?: () => void } | undefined)?.unref?.();
+  markAway(error: unknown, probe: () => Promise<unknown>): void {
+    this.#probe = probe;
+    if (this.#available) {
+      this.#available = false;
+      try {
+        this.#options.onAway(error);
+      } catch {
+        // Whoever is told must not take calls down.
+      }
+    }
+    this.#probeLater();
   }
 
   /** No probe begins any more. */
@@ -55,24 +69,41 @@ export class RedisAvailability {
     if (this.#timer !== undefined) this.#options.clock.clearTimeout(this.#timer);
   }
 
-  async #probe(): Promise<void> {
+  #probeLater(): void {
+    const { clock, retryAfterMs } = this.#options;
+    if (this.#stopped || this.#timer !== undefined) return;
+    this.#nextProbeAt = clock.now() + retryAfterMs;
+    this.#timer = clock.setTimeout(() => void this.#tryProbe(), retryAfterMs);
+    (this.#timer as { unref?: () => void } | undefined)?.unref?.();
+  }
+
+  async #tryProbe(): Promise<void> {
     try {
-      await this.#inTime(this.#options.probe());
+      await this.#inTime(this.#probe);
       this.#timer = undefined;
       this.#available = true;
     } catch {
       this.#timer = undefined;
-      this.markAway();
+      this.#probeLater();
     }
   }
 
-  #inTime<T>(answered: Promise<T>): Promise<T> {
+  async #inTime<T>(command: () => Promise<T>): Promise<T> {
     const { clock, commandTimeoutMs } = this.#options;
-    return new Promise<T>((resolve, reject) => {
-      const expire = (): void => reject(new RedisTimeoutError(`Redis did not answer in ${commandTimeoutMs} ms`));
+    let timer: unknown;
+    const tooLate = new Promise<never>((_, reject) => {
+      const expire = (): void => reject(away(`Redis did not answer in ${commandTimeoutMs} ms`));
       // After a busy event loop the answer may be there already, unread: sockets come after timers.
-      const timer = clock.setTimeout(() => setImmediate(expire), commandTimeoutMs);
-      answered.then(resolve, reject).finally(() => clock.clearTimeout(timer));
+      timer = clock.setTimeout(() => setImmediate(expire), commandTimeoutMs);
     });
+    try {
+      return await Promise.race([command(), tooLate]);
+    } finally {
+      clock.clearTimeout(timer);
+    }
   }
+}
+
+export function away(what: string): Error {
+  return new RedisAwayError(`@x/backpressure: ${what}`);
 }
