@@ -47,7 +47,7 @@ export class RateLimiter {
   readonly #msPerUnit: number;
   readonly #burst: number;
   readonly #burstMs: number;
-  /** Sums of fractions must not refuse the last of a burst: a millionth of a unit, and of a millisecond where units are short. */
+  /** Sums of fractions must not refuse the last of a burst: a hundred-millionth of a unit, and what a clock of months rounds away. */
   readonly #roundingMs: number;
   readonly #clock: Clock;
   readonly #arrivals: ArrivalTimes;
@@ -64,7 +64,7 @@ export class RateLimiter {
     this.#msPerUnit = intervalMs / limit;
     this.#burst = burst;
     this.#burstMs = burst * this.#msPerUnit;
-    this.#roundingMs = Math.max(this.#msPerUnit, 1) * 1e-6;
+    this.#roundingMs = Math.max(this.#msPerUnit * 1e-8, 1e-5);
     this.#clock = clock;
     this.#arrivals = new ArrivalTimes(maxKeys);
   }

@@ -1,20 +1,31 @@
-// One of several processes that share a rate: asks as fast as it can for a while, and says how much it was allowed.
+// One of several processes that share a rate: asks as fast as it can until it is told to stop, and says how much it was allowed.
 import { RedisRateLimiter } from '@x/backpressure/redis';
 import { Redis } from 'ioredis';
 
-process.once('message', async ({ url, prefix, limit, intervalMs, burst, calls }) => {
-  const client = new Redis(url);
-  const shared = { client, prefix, limit, intervalMs, burst, commandTimeoutMs: 60_000, onUnavailable: 'deny' };
+let stopped = false;
+
+process.once('message', async ({ url, ...rate }) => {
+  process.once('message', () => {
+    stopped = true;
+  });
+  const client = new Redis(url, { retryStrategy: () => 50, maxRetriesPerRequest: null });
+  client.on('error', () => {});
   // Two limiters in each process, as two parts of one app may have.
-  const limiters = [new RedisRateLimiter(shared), new RedisRateLimiter(shared)];
+  const limiters = [new RedisRateLimiter({ client, ...rate }), new RedisRateLimiter({ client, ...rate })];
   let allowed = 0;
-  for (let call = 0; call < calls; call += 20) {
+  const decidedBy = {};
+  while (!stopped) {
     const answers = await Promise.all(Array.from({ length: 20 }, (_, n) => limiters[n % 2].consume('all')));
-    allowed += answers.filter((answer) => answer.allowed).length;
+    for (const answer of answers) {
+      if (answer.allowed) allowed++;
+      decidedBy[answer.decidedBy] = (decidedBy[answer.decidedBy] ?? 0) + 1;
+    }
+    if (answers.some((answer) => answer.allowed)) process.send({ allowed, decidedBy });
+    // What is decided here takes no time, and would let nothing else run.
+    await new Promise((resolve) => setImmediate(resolve));
   }
-  const alone = limiters.reduce((sum, limiter) => sum + limiter.stats().decidedAlone, 0);
-  process.send({ allowed, alone });
+  process.send({ allowed, decidedBy, done: true });
   await Promise.all(limiters.map((limiter) => limiter.close()));
-  await client.quit();
+  client.disconnect();
   process.disconnect();
 });

@@ -9,34 +9,132 @@ import { startRedis } from '@x/local-services';
 import { Cluster, Redis } from 'ioredis';
 import { expect, test, vi } from 'vitest';
 
-test('two limiters in each of many processes admit no more than the shared rate', async () => {
+interface Report {
+  allowed: number;
+  decidedBy: Record<string, number>;
+  done?: boolean;
+}
+
+/** Processes that share a rate and ask for one key as fast as they can. They run what is built, as a user's processes do. */
+class Processes implements Disposable {
+  readonly #children: ChildProcess[];
+  readonly #reports: Report[] = [];
+
+  constructor(count: number, message: object) {
+    this.#children = Array.from({ length: count }, () =>
+      fork(join(import.meta.dirname, 'rate-limited-process.mjs'), { execArgv: [] }),
+    );
+    for (const [at, child] of this.#children.entries()) {
+      child.on('message', (report) => {
+        this.#reports[at] = report as Report;
+      });
+      child.send(message);
+    }
+  }
+
+  get allowed(): number {
+    return this.#reports.reduce((sum, { allowed }) => sum + allowed, 0);
+  }
+
+  decidedBy(who: string): number[] {
+    return this.#children.map((_, at) => this.#reports[at]?.decidedBy[who] ?? 0);
+  }
+
+  async more(): Promise<void> {
+    const before = this.allowed;
+    await vi.waitFor(() => expect(this.allowed).toBeGreaterThan(before), { timeout: 15_000, interval: 10 });
+  }
+
+  async stop(): Promise<void> {
+    const done = this.#children.map((child) => once(child, 'exit'));
+    for (const child of this.#children) child.send('stop');
+    await Promise.all(done);
+    expect(this.#reports.map((report) => report.done)).toEqual(this.#children.map(() => true));
+  }
+
+  [Symbol.dispose](): void {
+    for (const child of this.#children) child.kill('SIGKILL');
+  }
+}
+
+/** Long enough that a part of the rate has come back, whatever the machine is busy with. */
+function earn(calls: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, (calls * rate.intervalMs) / rate.limit));
+}
+
+const rate = { limit: 100, intervalMs: 1_000, burst: 50 };
+
+test('two limiters in each of many processes admit no more than the shared rate, and no less', async () => {
   await using service = await startRedis();
   const client = new Redis(service.url);
-  const prefix = `processes-${process.pid}:`;
-  const rate = { limit: 100, intervalMs: 1_000, burst: 50 };
-  // They run what is built, as a user's processes do.
-  const children = Array.from({ length: 4 }, () =>
-    fork(join(import.meta.dirname, 'rate-limited-process.mjs'), { execArgv: [] }),
-  );
-  try {
-    const began = await serverMs(client);
-    const answers = children.map(async (child) => {
-      child.send({ url: service.url, prefix, calls: 1_000, ...rate });
-      const [answer] = await once(child, 'message');
-      return answer as { allowed: number; alone: number };
-    });
-    const results = await Promise.all(answers);
-    const elapsedMs = (await serverMs(client)) - began;
-    const allowed = results.reduce((sum, { allowed }) => sum + allowed, 0);
-    expect(results.map(({ alone }) => alone)).toEqual([0, 0, 0, 0]);
-    expect(allowed).toBeLessThanOrEqual(rate.burst + (elapsedMs * rate.limit) / rate.intervalMs + 1);
-    expect(allowed).toBeGreaterThanOrEqual(rate.burst);
-    expect(results.reduce((sum, { allowed }) => sum + Math.sign(allowed), 0)).toBeGreaterThan(1);
-  } finally {
-    for (const child of children) child.kill();
-    client.disconnect();
+  const shared = { ...rate, url: service.url, prefix: `processes-${process.pid}:`, commandTimeoutMs: 60_000 };
+  const began = await serverMs(client);
+  using processes = new Processes(4, shared);
+  await processes.more();
+  await earn(100);
+  await processes.stop();
+  const elapsedMs = (await serverMs(client)) - began;
+  client.disconnect();
+  expect(processes.allowed).toBeLessThanOrEqual(rate.burst + (elapsedMs * rate.limit) / rate.intervalMs + 1);
+  expect(processes.allowed).toBeGreaterThanOrEqual(rate.burst + 50);
+  expect(processes.decidedBy('local')).toEqual([0, 0, 0, 0]);
+  expect(Math.min(...processes.decidedBy('redis'))).toBeGreaterThan(0);
+}, 60_000);
+
+test('nor do they while Redis is flushed, paused, killed and started again: a burst, and the rate', async () => {
+  await using service = await startRedis({ external: false });
+  const client = new Redis(service.url, { retryStrategy: () => 50, maxRetriesPerRequest: null });
+  client.on('error', () => {});
+  const shared = { ...rate, url: service.url, prefix: 'chaos:', localShare: 1 / 8, retryAfterMs: 100 };
+  const began = performance.now();
+  using processes = new Processes(4, shared);
+  const within = (): void => {
+    const elapsedMs = performance.now() - began;
+    expect(processes.allowed).toBeLessThanOrEqual(rate.burst + (elapsedMs * rate.limit) / rate.intervalMs + 1);
+  };
+  const asksRedis = async (): Promise<void> => {
+    const before = processes.decidedBy('redis');
+    await vi.waitFor(
+      () => {
+        for (const [at, count] of processes.decidedBy('redis').entries())
+          expect(count).toBeGreaterThan(before[at] ?? 0);
+      },
+      { timeout: 15_000, interval: 10 },
+    );
+  };
+  await asksRedis();
+  await earn(50);
+  within();
+
+  for (let flush = 0; flush < 3; flush++) {
+    await client.flushall();
+    await earn(20);
+    within();
   }
-});
+
+  await service.pause();
+  await earn(100);
+  within();
+  expect(Math.min(...processes.decidedBy('local'))).toBeGreaterThan(0);
+  await service.resume();
+  await asksRedis();
+  await earn(50);
+  within();
+
+  await service.kill();
+  await earn(100);
+  within();
+  await service.restart();
+  await asksRedis();
+  await earn(50);
+  within();
+  await processes.stop();
+  within();
+  client.disconnect();
+  // Nor much less: the rate is of use all the time.
+  const elapsedMs = performance.now() - began;
+  expect(processes.allowed).toBeGreaterThan((0.5 * (elapsedMs * rate.limit)) / rate.intervalMs);
+}, 60_000);
 
 test.skipIf(!hasRedisServer())('a cluster takes it, whatever braces callers put into their keys', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'x-cluster-'));

@@ -39,7 +39,7 @@ if type(held) == 'string' then
   end
 end
 used = math.max(used, math.min(known, burst))
-local allowed = used + cost <= burst + 0.000001
+local allowed = used + cost <= burst + 0.00000001
 if allowed then used = used + cost end
 if allowed or ahead then
   local px = math.min(math.max(1, math.ceil(used * perUnit)), ${100 * 365 * 86_400_000})

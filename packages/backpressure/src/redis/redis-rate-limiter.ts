@@ -38,7 +38,7 @@ export interface RedisRateLimiterOptions {
    * passes; `'deny'` nothing does. Default `'local'`.
    */
   onUnavailable?: 'local' | 'allow' | 'deny' | undefined;
-  /** This process's share of the rate while Redis is away, above 0 and at most 1: one by the number of processes. Default 0.1. */
+  /** This limiter's share of the rate while Redis is away, above 0 and at most 1: one by the number of processes that have one. Default 0.1. */
   localShare?: number | undefined;
   /** How long Redis may take to answer before it counts as away. Milliseconds, default 250. */
   commandTimeoutMs?: number | undefined;
@@ -217,7 +217,8 @@ export class RedisRateLimiter implements AsyncDisposable {
   }
 
   #knownUsed(name: string, now: number, most: number): number {
-    return (this.#known.get(name, now, most * this.#msPerUnit) - now) / this.#msPerUnit;
+    const recoveredIn = this.#known.get(name, now, most * this.#msPerUnit) - now;
+    return Math.max(0, recoveredIn - clockRoundingMs) / this.#msPerUnit;
   }
 
   /** Answers may overtake each other: what is known only grows, and shrinks with time. */
@@ -238,7 +239,9 @@ const disconnected: ReadonlySet<string> = new Set(['reconnecting', 'close', 'end
 const connecting: ReadonlySet<string> = new Set(['connecting', 'connect']);
 const publicSecret = '@x/backpressure/redis';
 /** Sums of fractions must not refuse the last of a burst. The script has the same. */
-const roundingUnits = 1e-6;
+const roundingUnits = 1e-8;
+/** What a sum of a process's clock and a time loses in months of uptime: what is known must not be more than is true. */
+const clockRoundingMs = 1e-5;
 
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
