@@ -42,7 +42,9 @@ export type PoolErrorCode =
   /** A network failure of another kind; see `cause`. */
   | 'ERR_NETWORK'
   /** The worker thread that ran the task ended: out of memory, `process.exit`, an error outside the task. */
-  | 'ERR_WORKER_LOST';
+  | 'ERR_WORKER_LOST'
+  /** The worker file has no task of that name. */
+  | 'ERR_NO_SUCH_TASK';
 
 export interface PoolErrorDetails {
   cause?: unknown;

@@ -102,7 +102,7 @@ describe('a task', () => {
   });
 
   it('of an unknown name is refused', async () => {
-    await expect(open().run(1, { name: 'nobody' })).rejects.toThrow();
+    await expect(open().run(1, { name: 'nobody' })).rejects.toMatchObject({ code: 'ERR_NO_SUCH_TASK' });
   });
 
   it('fails when its file cannot be loaded, and the process goes on', async () => {

@@ -16,9 +16,11 @@ export class Body {
   readonly #maxBytes: number;
   readonly #source: BodySource;
   readonly #onSettled: () => void;
-  readonly #decoder: Decoder | undefined;
+  #contentEncoding: string | undefined;
+  #decoder: Decoder | undefined;
   #chunks: Buffer[] = [];
   #bytes = 0;
+  #compressedBytes = 0;
   #state: 'waiting' | 'collecting' | 'streaming' | 'draining' = 'waiting';
   #drained = 0;
   #ended = false;
@@ -31,21 +33,7 @@ export class Body {
     this.#maxBytes = maxBytes;
     this.#source = source;
     this.#onSettled = onSettled;
-    this.#decoder =
-      contentEncoding === undefined
-        ? undefined
-        : Decoder.for(contentEncoding, {
-            data: (chunk) => this.#take(chunk),
-            end: () => this.#end(),
-            error: (error) =>
-              this.#giveUp(
-                new PoolError('ERR_INVALID_RESPONSE', 'The compressed body of the response is damaged', {
-                  cause: error,
-                }),
-              ),
-            hold: () => this.#source.pause(),
-            go: () => this.#source.resume(),
-          });
+    this.#contentEncoding = contentEncoding;
   }
 
   get used(): boolean {
@@ -59,7 +47,14 @@ export class Body {
       if (this.#drained > readAheadBytes) this.discard();
       return;
     }
-    if (this.#decoder === undefined) this.#take(chunk);
+    if (this.#contentEncoding !== undefined) this.#decoder = this.#newDecoder(this.#contentEncoding, chunk);
+    if (this.#decoder === undefined) {
+      this.#take(chunk);
+      return;
+    }
+    // What inflates to nothing, such as empty members without end, is bounded as it came.
+    this.#compressedBytes += chunk.length;
+    if (this.#compressedBytes > this.#maxBytes) this.#giveUp(tooLarge(this.#maxBytes));
     else this.#decoder.write(chunk);
   }
 
@@ -132,6 +127,21 @@ export class Body {
     this.#chunks = [];
     this.#decoder?.destroy();
     this.#source.resume();
+  }
+
+  /** Made with the first bytes: an empty body is not compressed, whatever its header says. */
+  #newDecoder(contentEncoding: string, firstBytes: Buffer): Decoder | undefined {
+    this.#contentEncoding = undefined;
+    return Decoder.for(contentEncoding, firstBytes, {
+      data: (chunk) => this.#take(chunk),
+      end: () => this.#end(),
+      error: (cause) =>
+        this.#giveUp(
+          new PoolError('ERR_INVALID_RESPONSE', 'The compressed body of the response is damaged', { cause }),
+        ),
+      hold: () => this.#source.pause(),
+      go: () => this.#source.resume(),
+    });
   }
 
   #use(): void {

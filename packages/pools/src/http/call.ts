@@ -2,27 +2,23 @@ import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs } from '../check-options.ts';
 import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
-import type { Connections } from './connections.ts';
-import { Hop, type HopRequest, type HopResponse, isIdempotent, isStreamed } from './hop.ts';
+import { Attempt, type AttemptContext, type Sending, type Sent } from './attempt.ts';
+import type { Hedge } from './hedge.ts';
+import { HedgedAttempt, type HedgeEvents } from './hedged-attempt.ts';
+import type { Hop, HopRequest, HopResponse } from './hop.ts';
 import { redirected } from './redirect.ts';
 import { HttpResponse } from './response.ts';
 import type { Retry } from './retry.ts';
 
-export interface CallContext {
-  connections: Connections;
+export interface CallContext extends AttemptContext, HedgeEvents {
   clock: Clock;
   active: Set<Call>;
   maxRedirects: number;
-  maxBytes: number;
   /** Decides on retries, where they are wanted. */
   retry: Retry | undefined;
-  onRetry: () => void;
+  /** Decides on second requests beside the first one, where they are wanted. */
+  hedge: Hedge | undefined;
   onOver: (call: Call) => void;
-}
-
-interface Sent {
-  hop: Hop;
-  response: HopResponse;
 }
 
 /** One call of `request`: its hops, under one deadline and one signal, until the last body is over. */
@@ -33,7 +29,7 @@ export class Call {
   readonly #timer: unknown;
   /** When the time of the call is over, where somebody asks. */
   readonly #deadline: number;
-  #hop: Hop | undefined;
+  #sending: Sending | undefined;
   #retries = 0;
   #aborted: { reason: unknown } | undefined;
   #stopWaiting: ((reason: unknown) => void) | undefined;
@@ -68,7 +64,7 @@ export class Call {
         this.#request = next;
       }
     } catch (error) {
-      this.#hop?.abort(error);
+      this.#sending?.abort(error);
       this.#end();
       throw error;
     }
@@ -76,7 +72,7 @@ export class Call {
 
   abort(reason: unknown): void {
     this.#aborted ??= { reason };
-    this.#hop?.abort(reason);
+    this.#sending?.abort(reason);
     this.#stopWaiting?.(reason);
   }
 
@@ -99,10 +95,10 @@ export class Call {
   /** The request, repeated as often as the policy for retries has it. */
   async #sendUntilDone(): Promise<Sent> {
     const { retry, clock, onRetry } = this.#context;
-    if (retry === undefined) return this.#sendAgainIfStale();
+    if (retry === undefined) return this.#send();
     retry.earn(this.#request.url.origin);
     for (;;) {
-      const outcome: Sent | { error: unknown } = await this.#sendAgainIfStale().catch((error: unknown) => ({ error }));
+      const outcome: Sent | { error: unknown } = await this.#send().catch((error: unknown) => ({ error }));
       if (this.#aborted !== undefined) throw this.#aborted.reason;
       const waitMs = retry.delay(this.#request, outcome, this.#retries, this.#deadline - clock.now());
       if (waitMs === undefined) {
@@ -136,26 +132,14 @@ export class Call {
     this.#draining.push(hop);
   }
 
-  /** A kept connection that the server closed as the request went out says nothing of the server: once more, on another. */
-  async #sendAgainIfStale(): Promise<Sent> {
-    try {
-      return await this.#send();
-    } catch (error) {
-      const { method, body } = this.#request;
-      const lost = (error as { code?: unknown }).code === 'ERR_CONNECTION_LOST';
-      if (!lost || !this.#hop?.staleConnection || !isIdempotent(method) || isStreamed(body)) throw error;
-      this.#context.onRetry();
-      return this.#send();
-    }
-  }
-
   #send(): Promise<Sent> {
-    return new Promise((resolve, reject) => {
-      const { connections, maxBytes } = this.#context;
-      const hop = new Hop(this.#request, connections, maxBytes, (response) => resolve({ hop, response }), reject);
-      this.#hop = hop;
-      hop.enter();
-    });
+    const { hedge } = this.#context;
+    const delayMs = hedge?.delay(this.#request);
+    this.#sending =
+      hedge === undefined || delayMs === undefined
+        ? new Attempt(this.#request, this.#context)
+        : new HedgedAttempt(this.#request, this.#context, hedge, delayMs);
+    return this.#sending.run();
   }
 
   #end(): void {

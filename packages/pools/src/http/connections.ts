@@ -3,7 +3,7 @@ import { Client } from 'undici';
 import { PoolError } from '../errors.ts';
 import { Connector } from './connector.ts';
 import type { AddressRule, Egress } from './egress.ts';
-import type { Connection, Exchange, Origin } from './origin.ts';
+import type { Connection, Exchange, Origin, Waiting } from './origin.ts';
 
 export interface ConnectionLimits {
   maxConnections: number;
@@ -41,10 +41,10 @@ export class Connections {
   #order = 0;
   #closed = false;
 
-  constructor(limits: ConnectionLimits, egress: Egress) {
+  constructor(limits: ConnectionLimits, egress: Egress, onConnectFailure: (hostname: string) => void) {
     this.#limits = limits;
     this.#egress = egress;
-    this.#connector = new Connector(limits, egress);
+    this.#connector = new Connector(limits, egress, onConnectFailure);
   }
 
   get size(): number {
@@ -66,7 +66,7 @@ export class Connections {
     const rule = this.#egress.check(url);
     const origin = this.#origin(url, rule);
     if (origin.waiting.size === 0 && this.#place(origin, exchange)) return undefined;
-    if (this.#queued >= this.#limits.maxQueued) {
+    if (origin.waiting.size >= originShare * (this.#limits.maxQueued - this.#queued)) {
       this.#forget(origin);
       throw new PoolError('ERR_OVERLOADED', `HttpPool: ${this.#queued} requests wait for a connection already`, {
         retryAfterMs: 1_000,
@@ -157,7 +157,9 @@ export class Connections {
     const { maxConnections, maxConnectionsPerOrigin } = this.#limits;
     const free = maxConnections - this.#connections + this.#idle.size;
     if (free <= 0) return false;
-    return origin.connections.size < (maxConnectionsPerOrigin ?? Math.max(1, originShare * free));
+    if (maxConnectionsPerOrigin !== undefined) return origin.connections.size < maxConnectionsPerOrigin;
+    if (origin.connections.size === 0) return true;
+    return free > maxConnections * newcomersShare && origin.connections.size < originShare * free;
   }
 
   #open(origin: Origin): Connection {
@@ -245,19 +247,24 @@ export class Connections {
   /** Gives what is free to those who wait: the one who came first among those that can be served. */
   #pump(): void {
     while (this.#waitingOrigins.size > 0) {
-      const candidates = [...this.#waitingOrigins]
-        .map((origin) => ({ origin, entry: first(origin.waiting) }))
-        .sort((a, b) => a.entry.order - b.entry.order);
-      if (!candidates.some(({ origin, entry }) => this.#placeWaiting(origin, entry))) return;
+      const next = this.#nextWaiting();
+      if (next === undefined) return;
+      const { origin, entry } = next;
+      origin.waiting.delete(entry);
+      this.#queued--;
+      if (origin.waiting.size === 0) this.#waitingOrigins.delete(origin);
+      this.#place(origin, entry.exchange);
     }
   }
 
-  #placeWaiting(origin: Origin, entry: { exchange: Exchange; order: number }): boolean {
-    if (this.#free(origin, entry.exchange) === undefined && !this.#mayOpen(origin)) return false;
-    origin.waiting.delete(entry);
-    this.#queued--;
-    if (origin.waiting.size === 0) this.#waitingOrigins.delete(origin);
-    return this.#place(origin, entry.exchange);
+  #nextWaiting(): { origin: Origin; entry: Waiting } | undefined {
+    let next: { origin: Origin; entry: Waiting } | undefined;
+    for (const origin of this.#waitingOrigins) {
+      const entry = first(origin.waiting);
+      if (next !== undefined && next.entry.order < entry.order) continue;
+      if (this.#free(origin, entry.exchange) !== undefined || this.#mayOpen(origin)) next = { origin, entry };
+    }
+    return next;
   }
 }
 
@@ -269,6 +276,9 @@ const maxStreams = 100;
  * leaves room for the rest. Dynamic threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998.
  */
 const originShare = 16;
+
+/** And the last of them are for origins that have none yet, so that several black holes leave room as well. */
+const newcomersShare = 1 / 20;
 
 function first<T>(items: Set<T>): T {
   for (const item of items) return item;

@@ -6,6 +6,8 @@ import type { AddressRule, Egress } from './egress.ts';
 /** Opens the sockets of a pool, each held to the rule for the address of its origin. */
 export class Connector {
   readonly #egress: Egress;
+  /** Told of a name that could not be connected to. */
+  readonly #onFailure: (hostname: string) => void;
   readonly #options: object;
   /** One for each rule, with its own resolver: all origins that are not listed have the same. */
   readonly #build = new Map<AddressRule | undefined, buildConnector.connector>();
@@ -15,8 +17,10 @@ export class Connector {
   constructor(
     options: { http2: boolean; connectTimeoutMs: number; tls: Record<string, unknown> | undefined },
     egress: Egress,
+    onFailure: (hostname: string) => void,
   ) {
     this.#egress = egress;
+    this.#onFailure = onFailure;
     this.#options = {
       ...options.tls,
       allowH2: options.http2,
@@ -43,6 +47,7 @@ export class Connector {
       }
       this.#inOwnContext(connector, options, ((error: Error | null, socket: { alpnProtocol?: unknown } | null) => {
         if (error === null) onProtocol(socket?.alpnProtocol === 'h2');
+        else this.#onFailure(options.hostname);
         (callback as (error: Error | null, socket: unknown) => void)(error, socket);
       }) as buildConnector.Callback);
     };

@@ -1,5 +1,5 @@
 import type { Readable, Writable } from 'node:stream';
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import { createBrotliDecompress, createGunzip, createInflate, createInflateRaw } from 'node:zlib';
 
 /** What a decoder tells of: what comes out of it, and whether it can take more. */
 export interface DecoderEvents {
@@ -37,7 +37,7 @@ export class Decoder {
     first.on('drain', () => events.go());
   }
 
-  static for(contentEncoding: string, events: DecoderEvents): Decoder | undefined {
+  static for(contentEncoding: string, firstBytes: Uint8Array, events: DecoderEvents): Decoder | undefined {
     const codings = contentEncoding
       .toLowerCase()
       .split(',')
@@ -46,7 +46,11 @@ export class Decoder {
     // A coding that is not known leaves the bytes as they came, as in fetch.
     if (codings.length === 0 || codings.length > 3 || !codings.every((coding) => decoders.has(coding)))
       return undefined;
-    const streams = codings.reverse().map((coding) => (decoders.get(coding) as () => Readable & Writable)());
+    const streams = codings.reverse().map((coding, index) => {
+      // Some servers send `deflate` without the wrapper of zlib, whose first byte is known (RFC 1950, 2.2).
+      const isRaw = coding === 'deflate' && index === 0 && ((firstBytes[0] ?? 0) & 0x0f) !== 8;
+      return isRaw ? createInflateRaw() : (decoders.get(coding) as () => Readable & Writable)();
+    });
     const [first] = streams;
     const last = streams.at(-1);
     if (first === undefined || last === undefined) return undefined;

@@ -1,4 +1,4 @@
-import { lookup as dnsLookup, type LookupAddress, type LookupAllOptions } from 'node:dns';
+import type { LookupAddress, LookupAllOptions } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { PoolError } from '../errors.ts';
@@ -41,7 +41,7 @@ export class Egress {
   readonly #listed = new Map<string, AddressRule | undefined>();
   readonly #lookup: LookupAll;
 
-  constructor(policy: EgressPolicy | undefined, lookup: LookupAll = dnsLookup) {
+  constructor(policy: EgressPolicy | undefined, lookup: LookupAll) {
     this.#policy = policy;
     this.#lookup = lookup;
     const urls = (policy?.allowOrigins ?? []).map(parseOrigin);
@@ -159,7 +159,7 @@ const metadataAtPublicAddress = '168.63.129.16';
 export function isPublicAddress(address: string): boolean {
   const parsed = parseAddress(address);
   if (parsed?.range() !== 'unicast' || parsed.toString() === metadataAtPublicAddress) return false;
-  return parsed.kind() === 'ipv4' || parsed.match(globalUnicast);
+  return parsed.kind() === 'ipv4' || (parsed.match(globalUnicast) && !parsed.match(documentation));
 }
 
 function isLoopback(address: string): boolean {
@@ -173,6 +173,9 @@ function parseAddress(address: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
 }
 
 const globalUnicast = ipaddr.IPv6.parseCIDR('2000::/3');
+
+/** RFC 9637, of which the parser does not know yet. */
+const documentation = ipaddr.IPv6.parseCIDR('3fff::/20');
 
 function denied(destination: string, why: string): PoolError {
   return new PoolError('ERR_EGRESS_DENIED', `The egress policy forbids this request: ${destination} ${why}`);

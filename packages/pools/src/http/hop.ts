@@ -43,13 +43,14 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
     maxBytes: number,
     resolve: (response: HopResponse) => void,
     reject: (error: unknown) => void,
+    alone = false,
   ) {
     this.#request = request;
     this.#connections = connections;
     this.#maxBytes = maxBytes;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.exclusive = !isIdempotent(request.method) || isStreamed(request.body);
+    this.exclusive = alone || !isSafe(request.method) || isStreamed(request.body);
   }
 
   enter(): void {
@@ -164,7 +165,8 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
   }
 }
 
-export function isIdempotent(method: string): boolean {
+/** RFC 9110, 9.2.1, without TRACE: what may be sent twice without a thought. */
+export function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
 }
 

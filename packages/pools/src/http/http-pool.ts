@@ -1,10 +1,13 @@
+import { lookup as dnsLookup } from 'node:dns';
 import type { Dispatcher } from 'undici';
 import { numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { Call } from './call.ts';
 import { Connections } from './connections.ts';
+import { DnsCache } from './dns-cache.ts';
 import { Egress, type EgressPolicy, type LookupAll } from './egress.ts';
+import { Hedge, type HedgePolicy } from './hedge.ts';
 import { PoolDispatcher } from './pool-dispatcher.ts';
 import { type HttpRequestOptions, headerRecord, hopRequest } from './request.ts';
 import { type HttpResponse, retryAfter } from './response.ts';
@@ -42,12 +45,22 @@ export interface HttpPoolOptions {
    * 503 or 504, within `timeoutMs`. Default: none, since what is above the pool may repeat as well, and the loads multiply.
    */
   retry?: RetryPolicy | undefined;
+  /**
+   * Sends a GET, HEAD or OPTIONS once more, over another connection, when no answer has begun after so long, and takes the
+   * first answer. Default: none. `{}`: after what 95 % of the origin's latest answers took at most.
+   */
+  hedge?: HedgePolicy | undefined;
   /** What may be connected to. Default: anything. `{}` is a guard against server-side request forgery: public addresses only. */
   egress?: EgressPolicy | undefined;
   /** Options for TLS, as of `tls.connect`: `ca`, `cert`, `key`, `rejectUnauthorized`, … */
   tls?: Record<string, unknown> | undefined;
   /** Resolves names. Default `dns.lookup`. */
   lookup?: LookupAll | undefined;
+  /**
+   * How long what a name resolved to is used for further connections; a connection that fails ends it. Milliseconds, default
+   * 10,000; 0 resolves for each connection. The egress policy looks at the addresses of every connection either way.
+   */
+  dnsCacheMs?: number | undefined;
   /** Time. Default: the process's own. */
   clock?: Clock | undefined;
   /** For jitter, 0 to 1. Default `Math.random`. */
@@ -63,6 +76,9 @@ export interface HttpPoolStats {
   responses: { [statusClass: string]: number };
   failures: { [code: string]: number };
   retries: number;
+  /** Second requests sent because the first was slow, and those of them that were answered first. */
+  hedges: number;
+  hedgesWon: number;
 }
 
 /** HTTP requests over warm connections that are bounded over all origins together. */
@@ -76,11 +92,14 @@ export class HttpPool implements AsyncDisposable {
   readonly #maxRedirects: number;
   readonly #maxResponseBytes: number;
   readonly #retry: Retry | undefined;
+  readonly #hedge: Hedge | undefined;
   readonly #active = new Set<Call>();
   readonly #responses: Record<string, number> = {};
   readonly #failures: Record<string, number> = {};
   #requests = 0;
   #retries = 0;
+  #hedges = 0;
+  #hedgesWon = 0;
   #closed: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
 
@@ -97,6 +116,12 @@ export class HttpPool implements AsyncDisposable {
     this.#maxResponseBytes = number('maxResponseBytes', 10_485_760, { min: 0, integer: true, infinity: true });
     this.#retry =
       options.retry === undefined ? undefined : new Retry(options.retry, this.#clock, options.random ?? Math.random);
+    this.#hedge = options.hedge === undefined ? undefined : new Hedge(options.hedge, this.#clock);
+    const names = new DnsCache(
+      options.lookup ?? dnsLookup,
+      number('dnsCacheMs', 10_000, { min: 0, infinity: true }),
+      this.#clock,
+    );
     this.#connections = new Connections(
       {
         maxConnections: number('maxConnections', 100, { min: 1, integer: true }),
@@ -113,7 +138,8 @@ export class HttpPool implements AsyncDisposable {
         http2: options.http2 ?? true,
         tls: options.tls,
       },
-      new Egress(options.egress, options.lookup),
+      new Egress(options.egress, names.lookup),
+      (hostname) => names.expire(hostname),
     );
     this.dispatcher = new PoolDispatcher(this.#connections);
   }
@@ -135,10 +161,8 @@ export class HttpPool implements AsyncDisposable {
         maxRedirects: this.#maxRedirects,
         maxBytes: this.#maxResponseBytes,
         retry: this.#retry,
-        onRetry: () => {
-          this.#retries++;
-        },
-        onOver: this.#callOver,
+        hedge: options.hedge === false ? undefined : this.#hedge,
+        ...this.#events,
       }).run();
       const statusClass = `${Math.floor(response.status / 100)}xx`;
       this.#responses[statusClass] = (this.#responses[statusClass] ?? 0) + 1;
@@ -187,6 +211,8 @@ export class HttpPool implements AsyncDisposable {
       responses: { ...this.#responses },
       failures: { ...this.#failures },
       retries: this.#retries,
+      hedges: this.#hedges,
+      hedgesWon: this.#hedgesWon,
     };
   }
 
@@ -225,8 +251,20 @@ export class HttpPool implements AsyncDisposable {
     });
   }
 
-  readonly #callOver = (call: Call): void => {
-    this.#active.delete(call);
-    if (this.#active.size === 0) this.#onIdle?.();
+  /** What calls tell of; made once, not for each call. */
+  readonly #events = {
+    onRetry: (): void => {
+      this.#retries++;
+    },
+    onHedge: (): void => {
+      this.#hedges++;
+    },
+    onHedgeWon: (): void => {
+      this.#hedgesWon++;
+    },
+    onOver: (call: Call): void => {
+      this.#active.delete(call);
+      if (this.#active.size === 0) this.#onIdle?.();
+    },
   };
 }

@@ -1,6 +1,7 @@
 export type { Clock } from '../clock.ts';
 export { PoolError, type PoolErrorCode, type PoolErrorDetails } from '../errors.ts';
 export type { EgressPolicy, LookupAll } from './egress.ts';
+export type { HedgePolicy } from './hedge.ts';
 export { HttpPool, type HttpPoolOptions, type HttpPoolStats } from './http-pool.ts';
 export type { HttpRequestOptions } from './request.ts';
 export type { HttpResponse } from './response.ts';

@@ -21,6 +21,12 @@ export interface Connection {
   gone: boolean;
 }
 
+/** A request in the queue, and its place among those of all origins. */
+export interface Waiting {
+  readonly exchange: Exchange;
+  readonly order: number;
+}
+
 /** A server (scheme, host, port), its connections, and the requests that wait for one. */
 export interface Origin {
   readonly key: string;
@@ -29,7 +35,7 @@ export interface Origin {
   readonly connections: Set<Connection>;
   /** Connected and without work; the last one used is taken first: it is the least likely to be closed by the server meanwhile. */
   readonly resting: Connection[];
-  readonly waiting: Set<{ exchange: Exchange; order: number }>;
+  readonly waiting: Set<Waiting>;
   /** Not known until the first TLS handshake has said which protocol the server chose. */
   protocol: 'unknown' | 'single' | 'multiplexed';
 }

@@ -1,6 +1,7 @@
 import { Dispatcher } from 'undici';
 import type { Connections } from './connections.ts';
-import { isIdempotent } from './hop.ts';
+import { EarlyController } from './early-controller.ts';
+import { isSafe } from './hop.ts';
 import type { Connection, Exchange } from './origin.ts';
 
 /** undici's interface to the connections of a pool, for `fetch`: limits and egress policy hold, the rest is fetch's own. */
@@ -13,18 +14,32 @@ export class PoolDispatcher extends Dispatcher {
   }
 
   override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    let early: EarlyController | undefined;
+    /** Lets the handler abort before undici does. */
+    const stopsBy = (stop: () => void): void => {
+      const stopAndTell = (reason: Error): void => {
+        stop();
+        if (early !== undefined) early.told = true;
+        tell(handler, reason);
+      };
+      if (early !== undefined) return early.stopsBy(stopAndTell);
+      early = new EarlyController(stopAndTell);
+      announce(handler, early);
+    };
     const exchange: Exchange = {
-      exclusive: !isIdempotent(options.method) || (options.body ?? null) !== null,
+      exclusive: !isSafe(options.method) || (options.body ?? null) !== null,
       start: (connection) => {
-        connection.client.dispatch(
-          options,
-          forwarding(handler, connection, (failed) => this.#connections.leave(connection, failed)),
-        );
+        if (!connection.connected) {
+          stopsBy(() => this.#connections.abandon(connection, early?.reason ?? new Error('aborted')));
+        }
+        const leave = (failed: boolean) => this.#connections.leave(connection, failed);
+        connection.client.dispatch(options, forwarding(handler, connection, early, leave));
       },
       fail: (error) => tell(handler, error),
     };
     try {
-      this.#connections.enter(new URL(String(options.origin)), exchange);
+      const dequeue = this.#connections.enter(new URL(String(options.origin)), exchange);
+      if (dequeue !== undefined) stopsBy(dequeue);
     } catch (error) {
       // fetch expects its handler to be told later, not while it is still dispatching.
       queueMicrotask(() => tell(handler, error as Error));
@@ -51,16 +66,28 @@ function tell(handler: Dispatcher.DispatchHandler, error: Error): void {
   else handler.onError?.(error);
 }
 
+function announce(handler: Dispatcher.DispatchHandler, controller: EarlyController): void {
+  if (handler.onRequestStart !== undefined) handler.onRequestStart(controller, null);
+  else handler.onConnect?.((reason?: Error) => controller.abort(reason ?? new Error('aborted')));
+}
+
 /** The caller's handler in either of undici's two forms (the fetch of Node 20 speaks the older one), with an ear for the end. */
 function forwarding(
   handler: Dispatcher.DispatchHandler,
   connection: Connection,
+  early: EarlyController | undefined,
   leave: (failed: boolean) => void,
 ): Dispatcher.DispatchHandler {
   const wrapper = Object.create(handler) as Record<string, unknown>;
   for (const name of methods) {
     const method = handler[name] as ((...args: unknown[]) => unknown) | undefined;
     if (typeof method === 'function') wrapper[name] = method.bind(handler);
+  }
+  if (early !== undefined) {
+    // It was told of its start when it began to wait.
+    wrapper.onRequestStart &&= (controller: Dispatcher.DispatchController) =>
+      early.stopsBy((reason) => controller.abort(reason));
+    wrapper.onConnect &&= (abort: (reason?: Error) => void) => early.stopsBy(abort);
   }
   let left = false;
   for (const name of last) {
@@ -73,7 +100,7 @@ function forwarding(
         if (name === 'onUpgrade' || name === 'onRequestUpgrade') connection.connected = false;
         leave(name === 'onError' || name === 'onResponseError');
       }
-      return method.apply(handler, args);
+      return early?.told === true ? undefined : method.apply(handler, args);
     };
   }
   return wrapper as Dispatcher.DispatchHandler;

@@ -15,6 +15,8 @@ export interface HttpRequestOptions {
   signal?: AbortSignal | undefined;
   /** Total time of this request. Milliseconds. Default: the pool's. */
   timeoutMs?: number | undefined;
+  /** `false`: no second request beside this one, though the pool has a policy for them. */
+  hedge?: boolean | undefined;
 }
 
 /** The first request of a call: checked, its names in lower case, its body as it is sent. */

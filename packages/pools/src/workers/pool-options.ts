@@ -7,7 +7,10 @@ import { numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 
 export interface WorkerPoolOptions {
-  /** The worker file: JavaScript whose exports are the tasks. An absolute path, a `file:` URL or its text. */
+  /**
+   * The worker file, whose exports are the tasks; of a default export that is an object, its members. JavaScript, or
+   * TypeScript where Node itself runs it (22.18 and later). An absolute path, a `file:` URL or its text.
+   */
   filename: string | URL;
   /** In errors and metrics. Default `workers`. */
   name?: string | undefined;
@@ -58,7 +61,9 @@ export function workerPoolSettings(options: WorkerPoolOptions): WorkerPoolSettin
     timeoutMs: number('timeoutMs', 30_000, { min: 1, infinity: true }),
     clock: options.clock ?? systemClock,
     piscina: {
-      filename: workerFile(options.filename),
+      filename: taskRunner,
+      name: 'run',
+      argv: [workerFile(options.filename)],
       minThreads,
       maxThreads,
       idleTimeout: number('maxIdleMs', 30_000, { min: 0, infinity: true }),
@@ -69,6 +74,8 @@ export function workerPoolSettings(options: WorkerPoolOptions): WorkerPoolSettin
     },
   };
 }
+
+const taskRunner = fileURLToPath(new URL('../../task-runner.mjs', import.meta.url));
 
 function workerFile(filename: string | URL): string {
   const path = filename instanceof URL || filename.startsWith('file:') ? fileURLToPath(filename) : filename;

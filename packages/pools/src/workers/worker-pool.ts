@@ -5,13 +5,17 @@ import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs, numberOption } from '../check-options.ts';
 import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
-import type { WorkerTasks } from './define-worker.ts';
+import type { WorkerContext, WorkerTasks } from './define-worker.ts';
 import { type WorkerPoolOptions, workerPoolSettings } from './pool-options.ts';
+import { ProgressPort } from './progress-port.ts';
 import { StopSignal } from './stop-signal.ts';
+import { threadError } from './thread-error.ts';
 
-export interface WorkerRunOptions<Name extends string = string> {
-  /** Which export of the worker file runs. Default `default`. */
+export interface WorkerRunOptions<Name extends string = string, Progress = unknown> {
+  /** Which task of the worker file runs. Default `default`. */
   name?: Name | undefined;
+  /** Told of what the task reports by `context.progress(value)`, in order, before its result. What it throws is dropped. */
+  onProgress?: ((value: Progress) => void) | undefined;
   signal?: AbortSignal | undefined;
   /** Total time of this task, waiting included. Milliseconds. Default: the pool's. */
   timeoutMs?: number | undefined;
@@ -28,7 +32,13 @@ export interface WorkerPoolStats {
   failed: number;
   timedOut: number;
   replaced: number;
+  /** Errors and exits of tasks that were over already. */
+  late: number;
 }
+
+/** What `onProgress` is told of by a task. */
+type ProgressOf<Task extends (...args: never) => unknown> =
+  Parameters<Task>[1] extends WorkerContext<infer Progress> ? Progress : unknown;
 
 interface Job {
   readonly input: unknown;
@@ -39,6 +49,7 @@ interface Job {
   readonly timer: unknown;
   readonly removeAbort: (() => void) | undefined;
   readonly stop: StopSignal;
+  readonly progress: ProgressPort | undefined;
   started: boolean;
 }
 
@@ -58,6 +69,8 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   #failed = 0;
   #timedOut = 0;
   #replaced = 0;
+  #late = 0;
+  readonly #lateListeners = new Set<(error: unknown) => void>();
   #destroyed = 0;
   #closed: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
@@ -74,12 +87,15 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
       this.#destroyed++;
     });
     this.#piscina.on('error', (error: Error) => this.#onThreadError(error));
+    this.#piscina.on('message', (message: { late?: unknown } | null) => {
+      if (typeof message === 'object' && message !== null && 'late' in message) this.#onLate(message.late);
+    });
   }
 
   /** Runs a task in a thread. Its own error rejects as it was thrown. */
   async run<Name extends keyof Tasks & string = 'default'>(
     input: Parameters<Tasks[Name]>[0],
-    options: WorkerRunOptions<Name> = {},
+    options: WorkerRunOptions<Name, ProgressOf<Tasks[Name]>> = {},
   ): Promise<Awaited<ReturnType<Tasks[Name]>>> {
     const { signal } = options;
     signal?.throwIfAborted();
@@ -112,6 +128,10 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
               }, timeoutMs),
         removeAbort: signal === undefined ? undefined : onAbort(signal, () => this.#stop(job, signal.reason)),
         stop: new StopSignal(),
+        progress:
+          options.onProgress === undefined
+            ? undefined
+            : new ProgressPort(options.onProgress as (value: unknown) => void),
         started: false,
       };
       this.#waiting.add(job);
@@ -130,7 +150,17 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
       failed: this.#failed,
       timedOut: this.#timedOut,
       replaced: this.#replaced,
+      late: this.#late,
     };
+  }
+
+  /**
+   * `late`: a task that was over has thrown, left a rejection unhandled or called `process.exit`. The task that its thread
+   * ran meanwhile goes on. Returns what takes the listener away.
+   */
+  on(_event: 'late', listener: (error: unknown) => void): () => void {
+    this.#lateListeners.add(listener);
+    return () => this.#lateListeners.delete(listener);
   }
 
   /** Refuses new tasks and those that wait, lets running ones end (at most `timeoutMs`, default 10,000), then stops them. */
@@ -170,24 +200,36 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   }
 
   #start(job: Job): void {
-    const { input, name, transfer, stop } = job;
-    const options = { name, signal: stop };
-    this.#piscina.run(input, transfer.length === 0 ? options : { ...options, transferList: [...transfer] }).then(
+    const { name, stop, progress } = job;
+    let { input } = job;
+    const transferList = [...job.transfer];
+    if (isMoved(input)) {
+      transferList.push(input[Piscina.transferableSymbol] as TransferListItem);
+      input = input[Piscina.valueSymbol];
+    }
+    if (progress !== undefined) transferList.push(progress.remote);
+    const envelope = progress === undefined ? [name, input] : [name, input, progress.remote];
+    this.#piscina.run(envelope, transferList.length === 0 ? { signal: stop } : { signal: stop, transferList }).then(
       (value) => {
         if (!this.#finish(job)) return;
+        job.progress?.finish();
         this.#completed++;
         job.resolve(value);
       },
       (error: unknown) => {
         if (!this.#finish(job)) return;
+        job.progress?.finish();
         this.#failed++;
-        job.reject(this.#classify(error));
+        const told = threadError(error, this.name, name);
+        if (told.lost) this.#replaced++;
+        job.reject(told.error);
       },
     );
   }
 
   #stop(job: Job, reason: unknown): void {
     if (!this.#finish(job)) return;
+    job.progress?.close();
     job.reject(reason);
     const before = this.#destroyed;
     if (job.started) job.stop.abort();
@@ -214,6 +256,7 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     if (this.#piscina.threads.length > 0) return;
     for (const job of [...this.#running]) {
       if (!this.#finish(job)) continue;
+      job.progress?.close();
       this.#failed++;
       job.reject(
         new PoolError('ERR_WORKER_LOST', `WorkerPool ${this.name}: no worker could be started`, { cause: error }),
@@ -222,19 +265,23 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     }
   }
 
-  #classify(error: unknown): unknown {
-    const { code, message } = error as { code?: unknown; message?: unknown };
-    const outOfMemory = code === 'ERR_WORKER_OUT_OF_MEMORY';
-    if (!outOfMemory && !/^worker exited with code|^Terminating worker thread/.test(String(message))) return error;
-    this.#replaced++;
-    return new PoolError(
-      'ERR_WORKER_LOST',
-      `WorkerPool ${this.name}: the worker ${outOfMemory ? 'ran out of memory' : 'ended'} while it ran the task`,
-      { cause: error },
-    );
+  #onLate(error: unknown): void {
+    this.#late++;
+    for (const listener of this.#lateListeners) {
+      try {
+        listener(error);
+      } catch {
+        // A listener that throws is nobody's failure.
+      }
+    }
   }
 
   #closedError(): PoolError {
     return new PoolError('ERR_POOL_CLOSED', `WorkerPool ${this.name} is closed`);
   }
+}
+
+/** Wrapped by `move`: handed over instead of copied. */
+function isMoved(input: unknown): input is { [key: symbol]: unknown } {
+  return typeof input === 'object' && input !== null && Piscina.transferableSymbol in input;
 }

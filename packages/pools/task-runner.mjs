@@ -1,0 +1,76 @@
+// Runs in each thread: loads the worker file, runs its tasks by name, and keeps what a task does after its end from
+// harming the one that runs then. Plain JavaScript, since Node 20 runs it before anything is built.
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { pathToFileURL } from 'node:url';
+import { parentPort } from 'node:worker_threads';
+
+/** The task, in all that it has begun: `{ over }`. */
+const current = new AsyncLocalStorage();
+
+const isLate = () => current.getStore()?.over === true;
+
+process.on('uncaughtException', (error) => {
+  // What nobody can be blamed for, and what the running task does, ends the thread as ever.
+  if (!isLate()) throw error;
+  parentPort.postMessage({ late: cloneable(error) });
+});
+
+const exit = process.exit;
+process.exit = (code) => {
+  if (isLate()) throw new Error(`process.exit(${code ?? ''}) by a task that was over`);
+  return exit(code);
+};
+
+// After what stands above, which has to hold for what the file does as it is loaded.
+const [file] = process.argv.splice(2, 1);
+const tasks = await import(pathToFileURL(file).href);
+
+/** What the pool calls, with the name of a task, its input, and where its progress goes if anybody wants to hear of it. */
+export async function run([name, input, port]) {
+  const task = find(name);
+  const call = { over: false };
+  const context = {
+    progress: (value) => {
+      if (port !== undefined && !call.over) port.postMessage(value);
+    },
+  };
+  try {
+    return await current.run(call, task, input, context);
+  } catch (error) {
+    throw { thrown: cloneable(error), properties: properties(error) };
+  } finally {
+    call.over = true;
+  }
+}
+
+/** An export of that name, or a member of a default export that is an object. */
+function find(name) {
+  for (const holder of [tasks, tasks.default]) {
+    if (holder == null || !Object.hasOwn(holder, name)) continue;
+    if (typeof holder[name] === 'function') return holder[name];
+  }
+  throw { noSuchTask: true };
+}
+
+function cloneable(error) {
+  try {
+    structuredClone(error);
+    return error;
+  } catch {
+    return new Error(String(error?.message ?? error));
+  }
+}
+
+/** What an error carries beside its message and stack, which is all that the structured clone of one keeps. */
+function properties(error) {
+  if (!(error instanceof Error)) return {};
+  const kept = { name: error.name };
+  for (const [key, value] of Object.entries(error)) {
+    try {
+      kept[key] = structuredClone(value);
+    } catch {
+      // Functions and their like stay here.
+    }
+  }
+  return kept;
+}
