@@ -60,7 +60,10 @@ describe('a task that is running', () => {
   it('whose input or result cannot be copied fails alone', async () => {
     const pool = open();
     await expect(pool.run(() => {})).rejects.toMatchObject({ name: 'DataCloneError' });
-    await expect(pool.run(undefined, { name: 'uncloneable' })).rejects.toThrow(/could not be cloned/);
+    await expect(pool.run(undefined, { name: 'uncloneable' })).rejects.toMatchObject({
+      code: 'ERR_WORKER_LOST',
+      cause: { message: expect.stringContaining('could not be cloned') },
+    });
     expect(await pool.run(1)).toBe(1);
   });
 

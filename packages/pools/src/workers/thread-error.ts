@@ -21,7 +21,7 @@ export function threadError(error: unknown, poolName: string, taskName: string):
     const text = `WorkerPool ${poolName}: the worker file has no task of the name ${JSON.stringify(taskName)}`;
     return { error: new PoolError('ERR_NO_SUCH_TASK', text), lost: false };
   }
-  // Input or result that cannot be copied to another thread.
+  // Input that cannot be copied to another thread.
   if ((error as { name?: unknown } | null)?.name === 'DataCloneError') return { error, lost: false };
   const { code } = error as { code?: unknown };
   const how = code === 'ERR_WORKER_OUT_OF_MEMORY' ? 'ran out of memory' : 'ended';
