@@ -11,7 +11,8 @@ const isLate = () => current.getStore()?.over === true;
 
 process.on('uncaughtException', (error) => {
   // What nobody can be blamed for, and what the running task does, ends the thread as ever.
-  if (!isLate()) throw error;
+  // Node does not copy a DOMException, such as that of a result that cannot be cloned, to the other thread.
+  if (!isLate()) throw error instanceof DOMException ? new Error(error.message) : error;
   parentPort.postMessage({ late: cloneable(error) });
 });
 

@@ -47,6 +47,12 @@ describe('an egress policy', () => {
       '255.255.255.255',
       '224.0.0.1',
       '１２７.０.０.１',
+      '127.0.0.1.',
+      '0x7f000001.',
+      '[::ffff:a9fe:a9fe]',
+      '[64:ff9b:1::7f00:1]',
+      '[3fff::1]',
+      '192.0.0.192',
     ];
     for (const host of spellings) await expect(http.get(`http://${host}:${port}/`), host).rejects.toMatchObject(denied);
     expect(peak()).toBe(0);

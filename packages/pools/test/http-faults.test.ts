@@ -1,6 +1,7 @@
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
-import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib';
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib';
 import { TcpProxy } from '@x/testkit';
+import { request as undiciRequest } from 'undici';
 import { afterEach, describe, expect, it } from 'vitest';
 import { atEnd, cleanUp, later, open, serve } from './http-server.ts';
 
@@ -110,6 +111,40 @@ describe('a body', () => {
     for (const coding of Object.keys(codings)) {
       expect(await (await http.get(`${url}/${coding}`)).json()).toEqual({ much: 'text' });
     }
+  });
+
+  it('is read as servers send it: empty in spite of its coding, deflated without a wrapper, compressed twice', async () => {
+    const bodies: Record<string, [string, Buffer]> = {
+      '/empty': ['gzip', Buffer.alloc(0)],
+      '/raw': ['deflate', deflateRawSync('text')],
+      '/twice': ['deflate, gzip', gzipSync(deflateSync('text'))],
+      '/unknown': ['zstd', Buffer.from('text')],
+    };
+    const { url } = await serve((request, response) => {
+      const [coding, body] = bodies[request.url ?? ''] ?? ['', Buffer.alloc(0)];
+      response.setHeader('content-encoding', coding);
+      response.end(body);
+    });
+    const http = open();
+    for (const path of Object.keys(bodies)) {
+      expect(await (await http.get(url + path)).text(), path).toBe(path === '/empty' ? '' : 'text');
+    }
+  });
+
+  it('that inflates to nothing, without end, is bounded as it came', async () => {
+    const nothing = Buffer.concat(Array.from({ length: 3_000 }, () => gzipSync('')));
+    const { url, sockets } = await serve((_request, response) => {
+      response.setHeader('content-encoding', 'gzip');
+      response.on('error', () => {});
+      const write = (): void => {
+        while (!response.destroyed && response.write(nothing));
+        response.once('drain', write);
+      };
+      write();
+    });
+    const response = await open({ maxResponseBytes: 100_000 }).get(url);
+    await expect(response.bytes()).rejects.toMatchObject({ code: 'ERR_RESPONSE_TOO_LARGE' });
+    await expect.poll(() => sockets.size).toBe(0);
   });
 
   it('above maxResponseBytes is refused: announced, sent, or inflated', async () => {
@@ -294,6 +329,29 @@ describe('a request', () => {
     await expect(http.get('file:///etc/passwd')).rejects.toMatchObject({ code: 'ERR_INVALID_URL' });
     await expect(http.get('http://user:secret@127.0.0.1/')).rejects.toMatchObject({ code: 'ERR_INVALID_URL' });
     expect(await (await http.request(url, { method: 'HEAD' })).text()).toBe('');
+  });
+
+  it('of undici by the dispatcher is aborted at once, in the queue and while it is connected', async () => {
+    const { url } = await serve(() => {});
+    const http = open({ maxConnections: 1 });
+    const { dispatcher } = http;
+    const [one, two] = [new AbortController(), new AbortController()];
+    const connecting = undiciRequest(url, { dispatcher, signal: one.signal });
+    const queued = undiciRequest(url, { dispatcher, signal: two.signal });
+    await expect.poll(() => http.stats()).toMatchObject({ queued: 1, inFlight: 1 });
+    two.abort(new Error('gone'));
+    await expect(queued).rejects.toThrow('gone');
+    expect(http.stats()).toMatchObject({ queued: 0, inFlight: 1 });
+    one.abort(new Error('gone too'));
+    await expect(connecting).rejects.toThrow('gone too');
+    await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, connections: 0 });
+    const never = await raw((socket) => socket.pause());
+    const three = new AbortController();
+    const handshaking = undiciRequest(never.replace('http:', 'https:'), { dispatcher, signal: three.signal });
+    await later(20);
+    three.abort(new Error('gone as well'));
+    await expect(handshaking).rejects.toThrow('gone as well');
+    await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, connections: 0, queued: 0 });
   });
 
   it('of fetch goes over the same connections, by the dispatcher', async () => {

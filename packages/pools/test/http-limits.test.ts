@@ -48,6 +48,46 @@ describe('the connections of an HttpPool', () => {
     await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, queued: 0 });
   });
 
+  it('are not all taken by several origins that do not answer', async () => {
+    const black = await Promise.all(Array.from({ length: 4 }, () => serve(() => {})));
+    const { url } = await serve((_request, response) => response.end('ok'));
+    const http = open({ maxConnections: 100, timeoutMs: 20_000 });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const stuck = black.flatMap((server) =>
+      Array.from({ length: 150 }, () => http.get(server.url, { signal }).catch(() => {})),
+    );
+    expect(await (await http.get(url)).text()).toBe('ok');
+    controller.abort();
+    await Promise.all(stuck);
+    await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, queued: 0 });
+  });
+
+  it('may not be waited for by one origin alone: the queue has room for others', async () => {
+    const { url } = await serve(() => {});
+    const other = await serve((_request, response) => response.end('ok'));
+    const http = open({ maxConnections: 1, maxQueued: 32, timeoutMs: 20_000 });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const codes: unknown[] = [];
+    const stuck = Array.from({ length: 50 }, () => http.get(url, { signal }).catch((error) => codes.push(error.code)));
+    await expect.poll(() => codes.length).toBeGreaterThan(0);
+    expect(new Set(codes)).toEqual(new Set(['ERR_OVERLOADED']));
+    const waits = http.get(other.url);
+    expect(http.stats().queued).toBeLessThanOrEqual(32);
+    controller.abort();
+    await Promise.all(stuck);
+    expect(await (await waits).text()).toBe('ok');
+  });
+
+  it('without work are closed after keepAliveMs', async () => {
+    const { url, sockets } = await serve((_request, response) => response.end('ok'));
+    const http = open({ keepAliveMs: 50 });
+    await (await http.get(url)).text();
+    await expect.poll(() => sockets.size, { timeout: 5_000 }).toBe(0);
+    expect(http.stats()).toMatchObject({ connections: 0, idle: 0 });
+  });
+
   it('are kept, but at most maxKeepAliveConnections without work', async () => {
     const held: (() => void)[] = [];
     const { url, sockets, peak } = await serve((_request, response) => {

@@ -22,9 +22,10 @@ export class PoolDispatcher extends Dispatcher {
         if (early !== undefined) early.told = true;
         tell(handler, reason);
       };
-      if (early !== undefined) return early.stopsBy(stopAndTell);
-      early = new EarlyController(stopAndTell);
-      announce(handler, early);
+      if (early === undefined) {
+        early = new EarlyController(stopAndTell);
+        announce(handler, early);
+      } else early.stopsBy(stopAndTell);
     };
     const exchange: Exchange = {
       exclusive: !isSafe(options.method) || (options.body ?? null) !== null,
