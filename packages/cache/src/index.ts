@@ -7,7 +7,7 @@ export { stableKey, toolKey } from './key.ts';
 export type { LoadedMany, LoadMany } from './load-many.ts';
 export type { LoadOptions, SetOptions } from './load-rules.ts';
 export type { LoadContext, Loader } from './load-runner.ts';
-export type { LeaseAnswer, RemoteEntry, RemoteTier, RemoteWrite } from './remote-tier.ts';
+export type { LeaseAnswer, RemoteEntry, RemoteListener, RemoteTier, RemoteWrite } from './remote-tier.ts';
 export type { CacheScope } from './scope.ts';
 export type { CacheEntry, CacheEvents } from './tiers.ts';
 export type { WrapOptions } from './wrap.ts';

@@ -1,7 +1,8 @@
 import type { Clock } from '../clock.ts';
 import type { RemoteListener } from '../remote-tier.ts';
-import { type Hearing, InvalidationLink, isRefusal } from './invalidation-link.ts';
+import { type Hearing, InvalidationLink } from './invalidation-link.ts';
 import { OwnWrites } from './own-writes.ts';
+import type { Publications } from './publications.ts';
 import { connector, type RedisClient, type RedisNode } from './redis-client.ts';
 
 export interface InvalidationsOptions {
@@ -12,21 +13,9 @@ export interface InvalidationsOptions {
   retryAfterMs: number;
   clock: Clock;
   listener: RemoteListener;
-  /** Tells this process's messages from others'. */
-  sender: string;
+  publications: Publications;
   /** The version that stands at a key; '' if none. */
   versionOf: (key: string) => Promise<string>;
-}
-
-/** What was invalidated. */
-export type News = { keys: readonly string[] } | { tags: readonly string[] } | { pattern: string };
-
-/** What processes tell each other. */
-interface Published {
-  from: string;
-  keys?: readonly string[];
-  tags?: readonly string[];
-  pattern?: string;
 }
 
 const LONGEST_HEARTBEAT_MS = 5_000;
@@ -45,7 +34,6 @@ export class Invalidations {
   #hearing: Hearing;
   #degradedTo: string | undefined;
   #back = false;
-  #publishes = true;
   #timer: unknown;
   #closed = false;
 
@@ -54,6 +42,7 @@ export class Invalidations {
     this.#hearing = options.wanted;
     this.#storedPrefix = (options.client.options?.keyPrefix ?? '') + options.prefix;
     this.#heartbeatMs = Math.min(options.maxLagMs / 4, LONGEST_HEARTBEAT_MS);
+    options.publications.onRefused = (error) => options.listener.degraded('unpublished', error);
     this.#watchTopology();
   }
 
@@ -61,29 +50,6 @@ export class Invalidations {
   get byMessagesOnly(): boolean {
     return this.#hearing === 'pubsub';
   }
-
-  get channel(): string {
-    return `invalidate|${this.#storedPrefix}`;
-  }
-
-  /** What to publish; at most so many keys in one message. */
-  messages(news: News, most: number): string[] {
-    if (!this.#publishes) return [];
-    const from = this.#options.sender;
-    if (!('keys' in news)) return [JSON.stringify({ from, ...news })];
-    const messages: string[] = [];
-    for (let at = 0; at < news.keys.length; at += most) {
-      messages.push(JSON.stringify({ from, keys: news.keys.slice(at, at + most) }));
-    }
-    return messages;
-  }
-
-  /** Takes it well that the server does not let us publish. */
-  readonly unpublished = (error: unknown): void => {
-    if (!isRefusal(error)) throw error;
-    this.#publishes = false;
-    this.#options.listener.degraded('unpublished', error);
-  };
 
   close(): void {
     this.#closed = true;
@@ -119,13 +85,13 @@ export class Invalidations {
   #add(node: RedisNode): void {
     const connect = connector(node);
     if (connect === undefined) return;
-    const { wanted, retryAfterMs, clock } = this.#options;
+    const { wanted, publications, retryAfterMs, clock } = this.#options;
     const name = nameOf(node);
     const link = new InvalidationLink({
       connect,
       wanted,
       keyPrefix: this.#storedPrefix,
-      channel: this.channel,
+      channel: publications.channel,
       heartbeatMs: this.#heartbeatMs,
       retryAfterMs,
       clock,
@@ -205,26 +171,16 @@ export class Invalidations {
   }
 
   #heardPublished(text: string): void {
-    const { listener, sender } = this.#options;
-    let heard: Published;
-    try {
-      heard = JSON.parse(text) as Published;
-      if (heard.from === sender) return;
-      if (isTexts(heard.keys)) listener.changed(heard.keys);
-      else if (isTexts(heard.tags)) listener.tagsChanged(heard.tags);
-      else if (typeof heard.pattern === 'string' && heard.pattern !== '') listener.patternChanged(heard.pattern);
-      else listener.everythingChanged();
-    } catch {
-      // Whoever says something that we do not understand may mean anything.
-      listener.everythingChanged();
-    }
+    const { listener, publications } = this.#options;
+    const heard = publications.read(text);
+    if (heard === undefined) return;
+    if (heard.keys !== undefined) listener.changed(heard.keys);
+    else if (heard.tags !== undefined) listener.tagsChanged(heard.tags);
+    else if (heard.pattern !== undefined) listener.patternChanged(heard.pattern);
+    else listener.everythingChanged();
   }
 }
 
 function nameOf(node: RedisNode): string {
   return `${node.options?.host ?? ''}:${node.options?.port ?? ''}`;
-}
-
-function isTexts(list: unknown): list is readonly string[] {
-  return Array.isArray(list) && list.every((item) => typeof item === 'string');
 }

@@ -4,9 +4,10 @@ import { bag, count, having, oneOf, optional, optionError, positiveDuration, tex
 import type { LeaseAnswer, RemoteEntry, RemoteListener, RemoteTier, RemoteWrite } from '../remote-tier.ts';
 import { digits, Envelopes, isValue, newVersion } from './envelope.ts';
 import type { Hearing } from './invalidation-link.ts';
-import { Invalidations, type News } from './invalidations.ts';
+import { Invalidations } from './invalidations.ts';
 import { KeyTurns } from './key-turns.ts';
 import { type MissedWrite, MissedWrites } from './missed-writes.ts';
+import { type News, Publications } from './publications.ts';
 import { RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
 import type { Argument, RedisClient } from './redis-client.ts';
 import { RedisCommands } from './redis-commands.ts';
@@ -61,6 +62,9 @@ export class RedisTier implements RemoteTier {
   /** Tells one cache of what others do; absent with `invalidation: 'none'`. */
   readonly subscribe: ((listener: RemoteListener) => () => void) | undefined;
   readonly #retryAfterMs: number;
+  /** Absent with `invalidation: 'none'`. */
+  readonly #publications: Publications | undefined;
+  readonly #setsAreTold: boolean;
   #invalidations: Invalidations | undefined;
   readonly #client: RedisClient;
   readonly #prefix: string;
@@ -95,6 +99,8 @@ export class RedisTier implements RemoteTier {
     if (prefix.startsWith('tag|')) throw optionError('prefix', "a string that does not begin with 'tag|'", prefix);
     this.#tagPrefix = `tag|${prefix}`;
     const wanted = hearing(client, options.invalidation);
+    this.#setsAreTold = wanted === 'pubsub';
+    this.#publications = wanted === 'none' ? undefined : new Publications((client.options?.keyPrefix ?? '') + prefix);
     this.subscribe = wanted === 'none' ? undefined : (listener) => this.#subscribe(wanted, listener);
     this.maxLagMs = positiveDuration('maxLagMs', maxLagMs);
     this.leaseMs = timer('leaseMs', leaseMs);
@@ -135,7 +141,7 @@ export class RedisTier implements RemoteTier {
   }
 
   async getMany(keys: readonly string[]): Promise<(RemoteEntry | undefined)[]> {
-    if (!this.#available()) return [];
+    if (keys.length === 0 || !this.#available()) return [];
     const names = keys.map((key) => this.#prefix + key);
     // On a cluster the keys of one MGET would have to share a slot.
     const found = ((await (this.#commands.isCluster
@@ -210,7 +216,7 @@ export class RedisTier implements RemoteTier {
   async #setAndTell(key: string, version: string, set: () => Promise<unknown>): Promise<void> {
     this.#invalidations?.own.add(key, version);
     await set();
-    if (this.#invalidations?.byMessagesOnly) await this.#publish({ keys: [key] });
+    if (this.#invalidations?.byMessagesOnly ?? this.#setsAreTold) await this.#publish({ keys: [key] });
   }
 
   delete(keys: readonly string[]): Promise<number> {
@@ -269,7 +275,7 @@ export class RedisTier implements RemoteTier {
       retryAfterMs: this.#retryAfterMs,
       clock: this.#clock,
       listener,
-      sender: newVersion(),
+      publications: this.#publications as Publications,
       versionOf: (key) => this.#versionOf(key),
     });
     this.#invalidations = invalidations;
@@ -325,16 +331,11 @@ export class RedisTier implements RemoteTier {
   }
 
   async #publish(news: News): Promise<void> {
-    const invalidations = this.#invalidations;
-    if (invalidations === undefined) return;
+    const publications = this.#publications;
+    if (publications === undefined) return;
+    const messages = publications.messages(news, this.#scanCount);
     await Promise.all(
-      invalidations
-        .messages(news, this.#scanCount)
-        .map((message) =>
-          this.#circuit.guard(() =>
-            this.#client.call('PUBLISH', invalidations.channel, message).catch(invalidations.unpublished),
-          ),
-        ),
+      messages.map((message) => this.#commands.publish(publications.channel, message, publications.forgive)),
     );
   }
 

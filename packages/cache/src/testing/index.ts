@@ -1,1 +1,1 @@
-export {};
+export { type ContractCase, type RemoteTierFixture, remoteTierContract } from './remote-tier-contract.ts';
