@@ -1,3 +1,4 @@
+import type { Clock } from './clock.ts';
 import type { Flight } from './flight.ts';
 import type { LoadRules } from './load-rules.ts';
 import type { Loader, LoadRunner } from './load-runner.ts';
@@ -6,6 +7,8 @@ import type { CacheEntry, Tiers } from './tiers.ts';
 
 const FIRST_POLL_MS = 10;
 const LONGEST_POLL_MS = 100;
+/** For so many leases a holder that neither delivers nor dies is waited for. */
+const MOST_LEASES = 10;
 
 /** One load among processes: what the remote tier has, another process's load, or one under a lease. */
 export class LeasedLoads {
@@ -20,7 +23,7 @@ export class LeasedLoads {
   async run(flight: Flight, loader: Loader<unknown>, rules: LoadRules): Promise<CacheEntry> {
     const { key } = flight.fence;
     const { clock, remote } = this.#tiers;
-    const giveUpAt = clock.now() + (remote?.leaseMs ?? 0);
+    const patience = new Patience(clock, remote?.leaseMs ?? 0);
     for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.5, LONGEST_POLL_MS)) {
       flight.fence.changed = false;
       const found = await this.#tiers.fromRemote(key, flight.fence, rules);
@@ -31,11 +34,13 @@ export class LeasedLoads {
         state: 'unavailable',
       });
       if (lease.state === 'granted') return await this.#underLease(flight, loader, rules, lease.token);
-      // A holder that neither delivers nor dies delays nobody beyond the lease.
-      const wait = rules.waitForOthers && clock.now() + pollMs < giveUpAt;
-      if (lease.state === 'unavailable' || !wait) return await this.#runner.run(flight, loader, rules, undefined);
+      if (lease.state === 'held') patience.saw(lease.leftMs);
+      const waitMs = rules.waitForOthers ? Math.min(pollMs, patience.leftMs) : 0;
+      if (lease.state === 'unavailable' || waitMs <= 0) {
+        return await this.#runner.run(flight, loader, rules, undefined);
+      }
       // What changed once can be read again at once; what keeps changing is waited for like a lease.
-      if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(pollMs, flight);
+      if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(waitMs, flight);
     }
   }
 
@@ -85,5 +90,28 @@ export class LeasedLoads {
       tidy();
       fence.waiting = false;
     }
+  }
+}
+
+/** How long to wait for a holder: one lease, and on from each sign of life, but not for ever, since a load may hang. */
+class Patience {
+  readonly #clock: Clock;
+  readonly #longestUntil: number;
+  #until: number;
+  #lastLeftMs = Number.POSITIVE_INFINITY;
+
+  constructor(clock: Clock, leaseMs: number) {
+    this.#clock = clock;
+    this.#until = clock.now() + leaseMs;
+    this.#longestUntil = clock.now() + MOST_LEASES * leaseMs;
+  }
+
+  get leftMs(): number {
+    return this.#until - this.#clock.now();
+  }
+
+  saw(leftMs = 0): void {
+    if (leftMs > this.#lastLeftMs) this.#until = Math.min(this.#longestUntil, this.#clock.now() + leftMs);
+    this.#lastLeftMs = leftMs;
   }
 }

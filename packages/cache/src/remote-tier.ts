@@ -28,7 +28,11 @@ export interface RemoteWrite {
  * The answer to a process that wants to load a key: `granted` with the token that its write must show; `held` by a load elsewhere;
  * `changed` since it was read, so read again; `unavailable`, so load without one.
  */
-export type LeaseAnswer = { state: 'granted'; token: string } | { state: 'held' | 'changed' | 'unavailable' };
+export type LeaseAnswer =
+  | { state: 'granted'; token: string }
+  /** `leftMs`: until the lease is over unless it is renewed, if that is known. One that grows shows that the holder lives. */
+  | { state: 'held'; leftMs?: number | undefined }
+  | { state: 'changed' | 'unavailable' };
 
 /**
  * Is told by a remote tier what others do to its entries, so that memory does not outlive them. A tier may leave out what it knows to

@@ -19,6 +19,7 @@ export interface InvalidationsOptions {
 }
 
 const LONGEST_HEARTBEAT_MS = 5_000;
+const FIRST_LOOK_MS = 20;
 
 /** Hears what others do to the keys below a prefix, from one server or from all masters of a cluster, and tells a listener. */
 export class Invalidations {
@@ -78,7 +79,9 @@ export class Invalidations {
     if (changed) this.#lost(new Error('@x/cache: the nodes of the cluster have changed'));
     this.#whenAllUp();
     if (client.nodes === undefined) return;
-    this.#timer = clock.setTimeout(() => this.#watchTopology(), this.#heartbeatMs);
+    // A client that has just been made knows none yet.
+    const delayMs = names.size === 0 ? Math.min(this.#heartbeatMs, FIRST_LOOK_MS) : this.#heartbeatMs;
+    this.#timer = clock.setTimeout(() => this.#watchTopology(), delayMs);
     (this.#timer as { unref?: () => void }).unref?.();
   }
 

@@ -10,8 +10,10 @@ const MOST = 10_000;
 export class MissedWrites {
   readonly #writes = new Map<string, MissedWrite>();
 
+  #replaying = 0;
+
   get size(): number {
-    return this.#writes.size;
+    return this.#writes.size + this.#replaying;
   }
 
   add(write: MissedWrite): void {
@@ -26,11 +28,14 @@ export class MissedWrites {
     for (const [id, write] of this.#writes) {
       // Taken out first: missed once more while it is made up for, it stands for a later write.
       this.#writes.delete(id);
+      this.#replaying = 1;
       try {
         await deleteIt(write);
       } catch (error) {
         this.#writes.set(id, write);
         throw error;
+      } finally {
+        this.#replaying = 0;
       }
     }
   }

@@ -49,6 +49,13 @@ export interface RedisTierOptions {
   clock?: Clock | undefined;
 }
 
+export interface RedisTierStats {
+  /** Whether Redis is asked at the moment. */
+  available: boolean;
+  /** Invalidations and writes that Redis has not taken, and that are made up for by deletion when it can be reached. */
+  owed: number;
+}
+
 /** For so long a tag's index remembers a key that is being loaded. */
 const LONGEST_LOAD_MS = 3_600_000;
 /** Clocks of processes may differ by so much. */
@@ -162,7 +169,8 @@ export class RedisTier implements RemoteTier {
     this.#invalidations?.own.add(key, token);
     const answer = await this.#commands.run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, this.leaseMs);
     if (answer === 1) return { state: 'granted', token };
-    return { state: answer === 0 ? 'held' : answer === 2 ? 'changed' : 'unavailable' };
+    if (typeof answer === 'number' && answer < 0) return { state: 'held', leftMs: -answer };
+    return { state: answer === 2 ? 'changed' : 'unavailable' };
   }
 
   async renew(key: string, token: string): Promise<void> {
@@ -280,6 +288,11 @@ export class RedisTier implements RemoteTier {
     });
     this.#invalidations = invalidations;
     return () => invalidations.close();
+  }
+
+  /** How it stands with Redis. */
+  stats(): RedisTierStats {
+    return { available: this.#available(), owed: this.#missed.size };
   }
 
   async #versionOf(key: string): Promise<string> {

@@ -67,21 +67,22 @@ if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[5]) else redis.call('SET'
 return 1`);
 
 /**
- * Asks to load a key. ARGV: those of the index, version seen ('' for none), token, lease in ms. Answers 1 granted, 0 held elsewhere, 2 changed since.
+ * Asks to load a key. ARGV: those of the index, version seen ('' for none), token, lease in ms. Answers 1 granted, 2 changed since, or held elsewhere for so many ms, as a negative number.
  * A value that is there stays readable: only its version and lease are written over.
  */
 export const LEASE_KEY: Script = new Script(`
 ${INDEX}
 local head = redis.call('GETRANGE', KEYS[1], 0, 34)
 local format = string.sub(head, 1, 4)
-if format == 'xc2L' then return 0 end
+if format == 'xc2L' then return -math.max(1, redis.call('PTTL', KEYS[1])) end
 if format ~= 'xc2V' then
   indexAll()
   redis.call('SET', KEYS[1], 'xc2L' .. ARGV[6], 'PX', ARGV[7])
   return 1
 end
 ${NOW}
-if tonumber(string.sub(head, 21, 35)) > now then return 0 end
+local held = tonumber(string.sub(head, 21, 35)) - now
+if held > 0 then return -held end
 if string.sub(head, 5, 20) ~= ARGV[5] then return 2 end
 indexAll()
 redis.call('SETRANGE', KEYS[1], 4, ARGV[6] .. string.format('%015.0f', now + tonumber(ARGV[7])))
