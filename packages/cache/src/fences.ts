@@ -9,8 +9,11 @@ export interface Fence {
   /** Nothing is under way: it will be read anew, so that changes do no harm. */
   waiting: boolean;
   /** Tags deleted meanwhile: what comes from the remote tier with one of them must not get in either. */
-  readonly deadTags: Set<string>;
+  deadTags: ReadonlySet<string>;
 }
+
+/** Most fences never see one. */
+const NONE: ReadonlySet<string> = new Set();
 
 /**
  * What lets an invalidation win: whoever reads or loads raises a fence first, every invalidation breaks the fences it concerns,
@@ -20,7 +23,7 @@ export class Fences {
   readonly #standing = new Map<string, Set<Fence>>();
 
   raise(key: string, tags: readonly string[]): Fence {
-    const fence: Fence = { key, tags, broken: false, changed: false, waiting: false, deadTags: new Set() };
+    const fence: Fence = { key, tags, broken: false, changed: false, waiting: false, deadTags: NONE };
     const others = this.#standing.get(key);
     if (others === undefined) this.#standing.set(key, new Set([fence]));
     else others.add(fence);
@@ -40,7 +43,7 @@ export class Fences {
 
   breakTagged(tags: readonly string[]): void {
     this.breakWhere((fence) => {
-      for (const tag of tags) fence.deadTags.add(tag);
+      fence.deadTags = new Set([...fence.deadTags, ...tags]);
       return fence.tags.some((tag) => fence.deadTags.has(tag));
     });
   }
@@ -52,7 +55,7 @@ export class Fences {
 
   touchTagged(tags: readonly string[]): void {
     this.touchWhere((fence) => {
-      for (const tag of tags) fence.deadTags.add(tag);
+      fence.deadTags = new Set([...fence.deadTags, ...tags]);
       return fence.tags.some((tag) => fence.deadTags.has(tag));
     });
   }

@@ -40,6 +40,32 @@ export function keep(value: unknown, mode: CopyMode): KeptValue | undefined {
   }
 }
 
+/** The same for a value that a parser of JSON has just made, so that nobody else has it; `textBytes` is the size of its text. */
+export function keepParsed(value: unknown, textBytes: number, mode: CopyMode): KeptValue | undefined {
+  if (mode === 'clone' || (mode === 'freeze' && !freezeParsed(value, 0))) return keep(value, mode);
+  // Characters may take two bytes, and objects take more than their braces.
+  return { value, cloned: false, json: true, bytes: 64 + 2 * textBytes };
+}
+
+/** Whether it was not too deep. */
+function freezeParsed(value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  if (depth === MAX_DEPTH) return false;
+  if (Array.isArray(value)) {
+    for (const item of value) {
+      if (typeof item === 'object' && !freezeParsed(item, depth + 1)) return false;
+    }
+  } else {
+    // Made by a parser, it has no properties but its own.
+    for (const key in value) {
+      const item = (value as Record<string, unknown>)[key];
+      if (typeof item === 'object' && !freezeParsed(item, depth + 1)) return false;
+    }
+  }
+  Object.freeze(value);
+  return true;
+}
+
 /** The estimated bytes of a JSON-like value, or NOT_JSON. A property that is undefined counts as absent, as JSON has it. */
 function jsonBytes(value: unknown, depth: number): number {
   switch (typeof value) {

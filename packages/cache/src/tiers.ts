@@ -3,7 +3,7 @@ import type { Clock } from './clock.ts';
 import { Coherence, type CoherenceState } from './coherence.ts';
 import { earlyWindowMs } from './early-refresh.ts';
 import { type Fence, Fences } from './fences.ts';
-import { type KeptValue, keep } from './kept-value.ts';
+import { type KeptValue, keep, keepParsed } from './kept-value.ts';
 import { Listeners, type Topic } from './listeners.ts';
 import type { StoreRules } from './load-rules.ts';
 import { Lru } from './lru.ts';
@@ -191,21 +191,25 @@ export class Tiers {
     // What was renewed lives longer than its time to live.
     const slideMs = rules.sliding ? Math.min(rules.ttlMs, lifeMs) : 0;
     const storedAt = now - Math.max(0, wallNow - found.storedAt);
-    const times = { ...this.#times(now + ttlMs, slideMs, found.loadMs, rules, true), storedAt };
-    const kept = keep(found.value, this.settings.copy);
+    const times = this.#times(now + ttlMs, storedAt, slideMs, found.loadMs, rules, true);
+    const kept =
+      found.textBytes === undefined
+        ? keep(found.value, this.settings.copy)
+        : keepParsed(found.value, found.textBytes, this.settings.copy);
     const overtaken = fence.broken || fence.changed || found.tags.some((tag) => fence.deadTags.has(tag));
     if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times);
     const value = kept?.cloned ? structuredClone(kept.value) : found.value;
     const { version } = found;
-    return { ...held(value, 'remote', times, found.tags, now), version, ...(overtaken && OVERTAKEN) };
+    const admitted = Object.assign(held(value, 'remote', times, found.tags, now), { version });
+    return overtaken ? Object.assign(admitted, OVERTAKEN) : admitted;
   }
 
   /** Puts a value into memory. */
   toMemory(key: string, kept: KeptValue, rules: StoreRules, loadMs?: number): void {
     const now = this.clock.now();
     const shared = kept.json && this.remote !== undefined;
-    const times = this.#times(now + rules.ttlMs, rules.sliding ? rules.ttlMs : 0, loadMs, rules, shared);
-    this.#put(key, kept, rules.tags, { ...times, storedAt: now });
+    const times = this.#times(now + rules.ttlMs, now, rules.sliding ? rules.ttlMs : 0, loadMs, rules, shared);
+    this.#put(key, kept, rules.tags, times);
   }
 
   /** The same as the remote tier is told it. */
@@ -256,16 +260,17 @@ export class Tiers {
 
   #times(
     freshUntil: number,
+    storedAt: number,
     slideMs: number,
     loadMs = 0,
     rules: StoreRules,
     shared: boolean,
-  ): Omit<EntryTimes, 'storedAt'> {
+  ): EntryTimes {
     let plainUntil = freshUntil - earlyWindowMs(loadMs, rules.earlyRefresh);
     // Of what the remote tier has too it hears now and then; alone, each read counts.
     if (slideMs > 0) plainUntil = shared ? freshUntil - slideMs * (1 - SLIDE_STEP) : Number.NEGATIVE_INFINITY;
     const { staleWhileRevalidateMs: revalidateMs, staleIfErrorMs: errorMs } = rules;
-    return { freshUntil, plainUntil, loadMs, slideMs, revalidateMs, errorMs };
+    return { storedAt, freshUntil, plainUntil, loadMs, slideMs, revalidateMs, errorMs };
   }
 
   #put(key: string, kept: KeptValue, tags: readonly string[], times: EntryTimes): void {

@@ -184,3 +184,28 @@ test('random bytes behind our header are never more than a miss', async () => {
     { numRuns: 300 },
   );
 });
+
+test('JSON too deep to be frozen is no crash', async () => {
+  const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
+  await client.set('enc:k', `${HEAD}j-[1,null,[],${deep}]`);
+  const cache = new Cache({ remote: tier() });
+  const found = await cache.getOrSet('k', () => 'loaded');
+  expect(found === 'loaded' || Array.isArray(found)).toBe(true);
+});
+
+test('what comes from Redis cannot be changed by who reads it, and counts by its size', async () => {
+  await tier().set('k', entry({ list: [{ a: 1 }, 'x'.repeat(1_000)], none: null }));
+  await client.setrange('enc:k', 35, '999999999999999');
+  const cache = new Cache({ remote: tier() });
+  const value = (await cache.get('k')) as { list: { a: number }[] };
+  expect([Object.isFrozen(value), Object.isFrozen(value.list), Object.isFrozen(value.list[0])]).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  expect(cache.stats().bytes).toBeGreaterThan(1_000);
+  const clones = new Cache({ remote: tier(), copy: 'clone' });
+  const first = (await clones.get('k')) as { list: { a: number }[] };
+  (first.list[0] as { a: number }).a = 2;
+  expect(await clones.get('k')).toMatchObject({ list: [{ a: 1 }, expect.any(String)] });
+});

@@ -7,7 +7,7 @@ import { Fleet, SETTINGS } from './fleet/fleet.ts';
 import { Floors } from './fleet/floors.ts';
 
 // In CI a few rounds; `pnpm soak` sets the time, and where the report goes.
-const seconds = Number(process.env.SOAK_SECONDS ?? 10);
+const seconds = Number(process.env.SOAK_SECONDS ?? 6);
 const report = process.env.SOAK_REPORT;
 const seed = Number(process.env.SOAK_SEED ?? 1);
 const KEYS = 40;

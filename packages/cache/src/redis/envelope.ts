@@ -66,8 +66,9 @@ export class Envelopes {
 
   /** The entry, or undefined for whatever else may stand there. */
   decode(bytes: unknown): RemoteEntry | undefined | Promise<RemoteEntry | undefined> {
-    if (!isValue(bytes)) return undefined;
+    if (!Buffer.isBuffer(bytes)) return undefined;
     const head = bytes.toString('latin1', 0, BODY_AT);
+    if (!head.startsWith(VALUE)) return undefined;
     const compression = head[COMPRESSION_AT];
     if (compression === PLAIN) return this.#read(head, bytes, BODY_AT);
     if (compression !== DEFLATED) return undefined;
@@ -85,15 +86,15 @@ export class Envelopes {
       const body = this.#parse(head[ENCODING_AT] as string, bytes, from);
       if (!Array.isArray(body) || body.length !== 4) return undefined;
       const [storedAt, loadMs, tags, value] = body as unknown[];
-      if (!Number.isFinite(storedAt) || !Array.isArray(tags) || !tags.every((tag) => typeof tag === 'string')) {
-        return undefined;
-      }
+      if (!Number.isFinite(storedAt) || !Array.isArray(tags) || !tags.every(isText)) return undefined;
       return {
         value,
         storedAt: storedAt as number,
         freshUntil: freshUntil === FOREVER ? Number.POSITIVE_INFINITY : freshUntil,
         tags,
         loadMs: Number.isFinite(loadMs) && (loadMs as number) >= 0 ? (loadMs as number) : undefined,
+        // A decoder of somebody else's may give anything.
+        textBytes: head[ENCODING_AT] === JSON_ID ? bytes.length - from : undefined,
         version: head.slice(4, 20),
       };
     } catch {
@@ -121,6 +122,10 @@ export function newVersion(): string {
 /** A time as it stands in the header: so that their text compares as they do. */
 export function digits(ms: number): string {
   return String(Math.min(Math.max(0, Math.ceil(ms)), FOREVER)).padStart(15, '0');
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === 'string';
 }
 
 async function deflated(head: string, body: Uint8Array): Promise<Buffer> {
