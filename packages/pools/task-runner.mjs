@@ -28,6 +28,8 @@ const tasks = await import(pathToFileURL(file).href);
 
 /** What the pool calls, with the name of a task, its input, and where its progress goes if anybody wants to hear of it. */
 export async function run([name, input, port]) {
+  // Between tasks the thread waits outside of its event loop, which alone lets go of the ports of earlier tasks.
+  if (port !== undefined) await new Promise(setImmediate);
   const task = find(name);
   const call = { over: false };
   const context = {

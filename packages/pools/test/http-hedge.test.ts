@@ -184,6 +184,19 @@ describe('a hedged request', () => {
   });
 });
 
+it('an origin that answers in no time is not hedged for being a millisecond late', async () => {
+  const { url, held, asked } = await holding();
+  const { clock, http } = onManualClock({ hedge: {} });
+  for (let n = 0; n < 30; n++) {
+    const call = http.get(url);
+    await asked(1);
+    if (n >= 20) await clock.advance(9);
+    expect(http.stats().hedges).toBe(0);
+    held.splice(0)[0]?.response.end();
+    await (await call).text();
+  }
+});
+
 it('a policy for hedges that means nothing is refused', () => {
   expect(() => open({ hedge: { delayMs: -1 } })).toThrow('@x/pools: HttpPool.hedge.delayMs must be a number >= 0');
   expect(() => open({ hedge: { maxHedges: 0 } })).toThrow(RangeError);

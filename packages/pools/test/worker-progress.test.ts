@@ -66,6 +66,13 @@ describe('progress', () => {
     expect(seen).toEqual([]);
   });
 
+  it('leaves nothing behind in the thread', async () => {
+    const pool = open();
+    const before = (await pool.run(undefined, { name: 'ports' })) as number;
+    for (let n = 0; n < 100; n++) await pool.run(1, { name: 'count', onProgress: () => {} });
+    expect(await pool.run(undefined, { name: 'ports' })).toBeLessThan(before + 10);
+  });
+
   it('that its listener cannot take harms nobody', async () => {
     const pool = open();
     const call = pool.run(3, {

@@ -11,7 +11,7 @@ import { RetryBudgets } from './retry-budgets.ts';
 export interface HedgePolicy {
   /**
    * How long the first request may be without an answer. Milliseconds, from 0. Default: what 95 % of the latest 200 answers
-   * of the origin took at most, from 1; no hedge before 20 of them are known.
+   * of the origin took at most, but 10 at least; no hedge before 20 of them are known.
    */
   delayMs?: number | undefined;
   /** Requests beside the first one, each `delayMs` after the one before. Default 1, from 1 to 5. */
@@ -46,7 +46,7 @@ export class Hedge {
     this.#budgets.earn(request.url.origin);
     if (this.#delayMs !== undefined) return this.#delayMs;
     const p95 = this.#latencies.p95(request.url.origin);
-    return p95 === undefined ? Number.POSITIVE_INFINITY : Math.max(1, p95);
+    return p95 === undefined ? Number.POSITIVE_INFINITY : Math.max(leastDelayMs, p95);
   }
 
   /** Takes one from the budget, if there is one. */
@@ -58,3 +58,6 @@ export class Hedge {
     if (this.#delayMs === undefined) this.#latencies.observe(request.url.origin, ms);
   }
 }
+
+/** Less is what a busy event loop takes to notice an answer that is there, and each hedge costs a connection. */
+const leastDelayMs = 10;

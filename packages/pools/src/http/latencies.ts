@@ -1,6 +1,5 @@
 /** How long each origin took for its latest answers. */
 export class Latencies {
-  /** The longest without an answer first. */
   readonly #origins = new Map<string, Latest>();
 
   observe(origin: string, ms: number): void {
@@ -8,13 +7,13 @@ export class Latencies {
     if (latest === undefined) {
       latest = new Latest();
       if (this.#origins.size >= maxOrigins) {
-        for (const longestSilent of this.#origins.keys()) {
-          this.#origins.delete(longestSilent);
+        for (const longestKnown of this.#origins.keys()) {
+          this.#origins.delete(longestKnown);
           break;
         }
       }
-    } else this.#origins.delete(origin);
-    this.#origins.set(origin, latest);
+      this.#origins.set(origin, latest);
+    }
     latest.observe(ms);
   }
 
@@ -27,12 +26,12 @@ export class Latencies {
 class Latest {
   readonly #samples = new Float64Array(keptSamples);
   #count = 0;
-  /** Worked out anew with every tenth answer. */
+  /** Worked out anew with every twentieth answer. */
   p95: number | undefined;
 
   observe(ms: number): void {
     this.#samples[this.#count++ % keptSamples] = ms;
-    if (this.#count < leastSamples || this.#count % 10 !== 0) return;
+    if (this.#count % leastSamples !== 0) return;
     const sorted = this.#samples.slice(0, Math.min(this.#count, keptSamples)).sort();
     this.p95 = sorted[Math.ceil(sorted.length * 0.95) - 1];
   }
