@@ -46,6 +46,25 @@ it('one connection carries many requests where the server offers HTTP/2', async 
   expect(http.stats()).toMatchObject({ connections: 0, inFlight: 0 });
 });
 
+it('a second request beside one that is slow goes over a connection of its own', async () => {
+  let asked = 0;
+  const server = createSecureServer({ cert, key }, (request, response) => {
+    // Only the first one is never answered.
+    if (request.url === '/first' && asked++ === 0) return;
+    response.end('ok');
+  });
+  let connections = 0;
+  server.on('secureConnection', () => connections++);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  atEnd(() => server.close());
+  const url = `https://localhost:${(server.address() as AddressInfo).port}`;
+  const http = open({ tls: { ca: cert }, hedge: { delayMs: 20 } });
+  await (await http.get(url)).text();
+  expect(await (await http.get(`${url}/first`)).text()).toBe('ok');
+  expect(http.stats()).toMatchObject({ hedges: 1, hedgesWon: 1 });
+  expect(connections).toBe(2);
+});
+
 it('HTTP/1.1 over TLS is spoken with a server that offers no more, and with http2: false', async () => {
   const server = createServer({ cert, key }, (request, response) =>
     setTimeout(() => response.end(request.httpVersion), 10),

@@ -17,9 +17,9 @@ function open(): WorkerPool {
 describe('progress', () => {
   it('is told of in order and whole, before the result', async () => {
     const seen: unknown[] = [];
-    const result = await open().run(500, { name: 'count', onProgress: (n) => seen.push(n) });
-    expect(result).toBe(500);
-    expect(seen).toEqual(Array.from({ length: 500 }, (_, index) => index + 1));
+    const result = await open().run(5_000, { name: 'count', onProgress: (n) => seen.push(n) });
+    expect(result).toBe(5_000);
+    expect(seen).toEqual(Array.from({ length: 5_000 }, (_, index) => index + 1));
   });
 
   it('is told of while the thread is still computing', async () => {

@@ -159,7 +159,7 @@ const metadataAtPublicAddress = '168.63.129.16';
 export function isPublicAddress(address: string): boolean {
   const parsed = parseAddress(address);
   if (parsed?.range() !== 'unicast' || parsed.toString() === metadataAtPublicAddress) return false;
-  return parsed.kind() === 'ipv4' || (parsed.match(globalUnicast) && !parsed.match(documentation));
+  return parsed.kind() === 'ipv4' || parsed.match(globalUnicast);
 }
 
 function isLoopback(address: string): boolean {
@@ -173,9 +173,6 @@ function parseAddress(address: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
 }
 
 const globalUnicast = ipaddr.IPv6.parseCIDR('2000::/3');
-
-/** RFC 9637, of which the parser does not know yet. */
-const documentation = ipaddr.IPv6.parseCIDR('3fff::/20');
 
 function denied(destination: string, why: string): PoolError {
   return new PoolError('ERR_EGRESS_DENIED', `The egress policy forbids this request: ${destination} ${why}`);
