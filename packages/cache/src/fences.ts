@@ -6,8 +6,6 @@ export interface Fence {
   broken: boolean;
   /** Somebody else changed the key while it was read or loaded here: what comes of that is not kept in memory. */
   changed: boolean;
-  /** Nothing is under way: it will be read anew, so that changes do no harm. */
-  waiting: boolean;
   /** Tags deleted meanwhile: what comes from the remote tier with one of them must not get in either. */
   deadTags: ReadonlySet<string>;
 }
@@ -23,7 +21,7 @@ export class Fences {
   readonly #standing = new Map<string, Set<Fence>>();
 
   raise(key: string, tags: readonly string[]): Fence {
-    const fence: Fence = { key, tags, broken: false, changed: false, waiting: false, deadTags: NONE };
+    const fence: Fence = { key, tags, broken: false, changed: false, deadTags: NONE };
     const others = this.#standing.get(key);
     if (others === undefined) this.#standing.set(key, new Set([fence]));
     else others.add(fence);
@@ -50,7 +48,7 @@ export class Fences {
 
   /** The key was changed by somebody else. */
   touch(key: string): void {
-    for (const fence of this.#standing.get(key) ?? []) touched(fence);
+    for (const fence of this.#standing.get(key) ?? []) fence.changed = true;
   }
 
   touchTagged(tags: readonly string[]): void {
@@ -62,7 +60,7 @@ export class Fences {
 
   touchWhere(concerns: (fence: Fence) => boolean): void {
     for (const fences of this.#standing.values()) {
-      for (const fence of fences) if (concerns(fence)) touched(fence);
+      for (const fence of fences) if (concerns(fence)) fence.changed = true;
     }
   }
 
@@ -75,8 +73,4 @@ export class Fences {
       for (const fence of fences) if (concerns(fence)) fence.broken = true;
     }
   }
-}
-
-function touched(fence: Fence): void {
-  if (!fence.waiting) fence.changed = true;
 }

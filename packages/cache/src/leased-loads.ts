@@ -73,7 +73,6 @@ export class LeasedLoads {
   async #pause(ms: number, { fence, signal }: Flight): Promise<void> {
     const { clock, coherence } = this.#tiers;
     let tidy = () => {};
-    fence.waiting = true;
     try {
       await new Promise<void>((resolve, reject) => {
         const stop = () => reject(signal.reason);
@@ -88,7 +87,6 @@ export class LeasedLoads {
       });
     } finally {
       tidy();
-      fence.waiting = false;
     }
   }
 }

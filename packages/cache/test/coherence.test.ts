@@ -1,4 +1,4 @@
-import { Cache, type CacheOptions, type RemoteEntry } from '@x/cache';
+import { Cache, type CacheOptions, type RemoteEntry, type RemoteListener } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
 import { startRedis } from '@x/local-services';
 import { Redis } from 'ioredis';
@@ -96,6 +96,40 @@ test('while nothing is heard, nothing lives on by being read alone', async () =>
   }
   store.clock.jump(slow.maxLagMs / 4);
   expect(cache.peek('map')).toBeUndefined();
+});
+
+test('what came while nothing was heard is not believed when it is heard again, nor what was on its way then', async () => {
+  const store = new MapStore();
+  const tier = new SlowTier(store);
+  let listener: RemoteListener | undefined;
+  const cache = new Cache({
+    clock: store.clock,
+    remote: Object.assign(tier, {
+      subscribe: (heard: RemoteListener) => {
+        listener = heard;
+        return () => {};
+      },
+    }),
+  });
+  const states: string[] = [];
+  cache.on('coherence', ({ state }) => states.push(state));
+  listener?.back();
+  await cache.set('k', 1);
+  listener?.lost(new Error('cut'));
+  expect(cache.peek('k')).toBeUndefined();
+  await cache.set('k', 2);
+  expect(cache.peek('k')).toBe(2);
+  const reading = cache.get('read');
+  await store.clock.advance(0);
+  listener?.current(0);
+  expect(states).toEqual(['coherent', 'isolated']);
+  listener?.back();
+  expect(cache.peek('k')).toBeUndefined();
+  await cache.set('k', 3);
+  tier.answers[0]?.();
+  await reading;
+  expect(cache.peek('k')).toBe(3);
+  expect(states).toEqual(['coherent', 'isolated', 'coherent']);
 });
 
 test('two processes that write one key in turns never keep what the other has overwritten', async () => {

@@ -182,6 +182,26 @@ describe.each(RELEASES)('writers outside of this library, with $release', ({ Red
   });
 });
 
+test('what this process took away itself does not hide that somebody else does so later', async () => {
+  const [client, outsider] = [new RELEASES[0].Redis(service.url), new RELEASES[0].Redis(service.url)];
+  const cache = new Cache({ remote: new RedisTier({ client, prefix: 'out:' }) });
+  const other = new Cache({ remote: new RedisTier({ client: outsider, prefix: 'out:' }) });
+  try {
+    await new Promise((resolve) => cache.on('coherence', resolve));
+    // Redis cannot have it: the lease is given back, and nothing is left.
+    await cache.getOrSet('k', () => new Map());
+    await other.set('k', 'theirs');
+    await vi.waitFor(() => expect(cache.peek('k')).toBeUndefined());
+    expect(await cache.get('k')).toBe('theirs');
+    await outsider.del('out:k');
+    await vi.waitFor(() => expect(cache.peek('k')).toBeUndefined());
+  } finally {
+    await Promise.all([cache.close(), other.close()]);
+    client.disconnect();
+    outsider.disconnect();
+  }
+});
+
 describe('a server that refuses', () => {
   const closing: (() => unknown)[] = [];
   afterEach(async () => {

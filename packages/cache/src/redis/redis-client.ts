@@ -43,8 +43,6 @@ export function connector(client: RedisClient | RedisNode): (() => RedisConnecti
     (client as { duplicate(options: object): RedisConnection }).duplicate({
       // Invalidations come as messages of RESP2; version 6 drops the push frames of RESP3 that it does not know.
       protocol: 2,
-      // They name keys as they are stored.
-      keyPrefix: '',
       lazyConnect: true,
       // What is set up on a connection ends with it, so that each is used once.
       retryStrategy: () => null,
