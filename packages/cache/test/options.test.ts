@@ -133,6 +133,20 @@ test.each([
   [{ client: {} }, /client/],
   [{ client: { call() {}, callBuffer() {}, status: 'ready' }, prefix: '' }, /prefix/],
   [{ client: { call() {}, callBuffer() {}, status: 'ready' }, prefix: 'tag|x' }, /prefix/],
+  [{ client: { call() {}, status: 'ready' } }, /client/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, invalidation: 'tracking' }, /duplicate/],
+  [
+    { client: { call() {}, callBuffer() {}, duplicate() {}, status: 'ready' }, invalidation: 'polling' },
+    /invalidation/,
+  ],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, maxLagMs: 0 }, /maxLagMs/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, compressOverBytes: 0 }, /compressOverBytes/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, maxInflatedBytes: -1 }, /maxInflatedBytes/],
+  [{ client: { call() {}, callBuffer() {}, status: 'ready' }, encoding: {} }, /encoding/],
+  [
+    { client: { call() {}, callBuffer() {}, status: 'ready' }, encoding: { id: 'j', encode() {}, decode() {} } },
+    /encoding.id/,
+  ],
   [{ client: { call() {}, callBuffer() {}, status: 'ready' }, leaseMs: 0 }, /leaseMs/],
   [{ client: { call() {}, callBuffer() {}, status: 'ready' }, commandTimeoutMs: -1 }, /commandTimeoutMs/],
 ])('%j is refused when the tier is made', (options, message) => {

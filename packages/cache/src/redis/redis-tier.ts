@@ -1,6 +1,4 @@
-import { checkClock } from '../cache-options.ts';
-import { type Clock, systemClock } from '../clock.ts';
-import { bag, count, having, oneOf, optional, optionError, positiveDuration, text, timer } from '../option-checks.ts';
+import type { Clock } from '../clock.ts';
 import type { LeaseAnswer, RemoteEntry, RemoteListener, RemoteTier, RemoteWrite } from '../remote-tier.ts';
 import { digits, Envelopes, isValue, newVersion } from './envelope.ts';
 import type { Hearing } from './invalidation-link.ts';
@@ -11,43 +9,8 @@ import { type News, Publications } from './publications.ts';
 import { RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
 import type { Argument, RedisClient } from './redis-client.ts';
 import { RedisCommands } from './redis-commands.ts';
+import { checkRedisTierOptions, type RedisTierOptions } from './redis-tier-options.ts';
 import { EXPIRE, LEASE_KEY, RELEASE, RENEW, SET, STORE, TAG } from './scripts.ts';
-import type { ValueEncoding } from './value-encoding.ts';
-
-export interface RedisTierOptions {
-  /** A `Redis` or `Cluster` of ioredis 5 or 6. It stays its owner's: it is neither configured, listened to, nor closed here, but duplicated. */
-  client: RedisClient;
-  /** Stands before every key. Default `'cache:'`. Caches that share a Redis and a prefix share their entries. */
-  prefix?: string | undefined;
-  /**
-   * How this process hears what others do to the entries that it has in memory. `'tracking'` (default): by the server's own invalidation
-   * messages (`CLIENT TRACKING`, Redis 6 or later), whoever the writer is; where the server refuses that, by `'pubsub'`: by messages
-   * that these tiers publish to each other. `'none'`: not at all, memory serves an entry until its time to live is over. The same in all processes.
-   */
-  invalidation?: 'tracking' | 'pubsub' | 'none' | undefined;
-  /**
-   * How long memory may serve as fresh what others have changed when the news of it does not come: Redis, the network or this process
-   * stood still. It is usually well below a millisecond. A sign of life is asked for four times as often. While none comes, memory is
-   * stale and Redis is asked, and when that is away too, each key is loaded once for so long. Milliseconds, or Infinity; default 2,000.
-   */
-  maxLagMs?: number | undefined;
-  /** A command that takes longer has failed. Milliseconds, default 500. */
-  commandTimeoutMs?: number | undefined;
-  /** After a failure Redis is left alone for so long, then probed in the background. Milliseconds, default 1,000. */
-  retryAfterMs?: number | undefined;
-  /** How long a load may hold a key without giving a sign of life (it gives one every third of it): what a process that died while loading may cost the others. Milliseconds, default 5,000. */
-  leaseMs?: number | undefined;
-  /** How entries are written, such as `msgpack()` of `@x/cache/msgpack`. Default JSON, which is always read. */
-  encoding?: ValueEncoding | undefined;
-  /** Entries over so many bytes are compressed (DEFLATE, off the main thread). Default: none; 16,384 is sensible. */
-  compressOverBytes?: number | undefined;
-  /** A compressed entry that would become larger than this is a miss. Bytes, default 67,108,864. */
-  maxInflatedBytes?: number | undefined;
-  /** Keys that one SCAN looks at, and that one UNLINK takes. Default 500. */
-  scanCount?: number | undefined;
-  /** Default: the process's own. */
-  clock?: Clock | undefined;
-}
 
 export interface RedisTierStats {
   /** Whether Redis is asked at the moment. */
@@ -67,10 +30,10 @@ export class RedisTier implements RemoteTier {
   readonly leaseMs: number;
   readonly maxLagMs: number;
   /** Tells one cache of what others do; absent with `invalidation: 'none'`. */
-  readonly subscribe: ((listener: RemoteListener) => () => void) | undefined;
+  readonly subscribe: ((listener: RemoteListener) => () => void) | undefined = undefined;
   readonly #retryAfterMs: number;
   /** Absent with `invalidation: 'none'`. */
-  readonly #publications: Publications | undefined;
+  readonly #publications: Publications | undefined = undefined;
   readonly #setsAreTold: boolean;
   #invalidations: Invalidations | undefined;
   readonly #client: RedisClient;
@@ -88,51 +51,32 @@ export class RedisTier implements RemoteTier {
   #closed = false;
 
   constructor(options: RedisTierOptions) {
-    const {
-      client,
-      prefix = 'cache:',
-      maxLagMs = 2_000,
-      encoding,
-      compressOverBytes,
-      maxInflatedBytes = 67_108_864,
-      commandTimeoutMs = 500,
-      retryAfterMs = 1_000,
-      leaseMs = 5_000,
-      scanCount = 500,
-      clock = systemClock,
-    } = bag('RedisTier options', options);
-    this.#client = having('client', ['call', 'callBuffer'], client);
-    this.#prefix = text('prefix', prefix);
-    if (prefix.startsWith('tag|')) throw optionError('prefix', "a string that does not begin with 'tag|'", prefix);
+    const settings = checkRedisTierOptions(options);
+    const { client, prefix, invalidation, scanCount, clock } = settings;
+    this.#client = client;
+    this.#prefix = prefix;
     this.#tagPrefix = `tag|${prefix}`;
-    const wanted = hearing(client, options.invalidation);
-    this.#setsAreTold = wanted === 'pubsub';
-    this.#publications = wanted === 'none' ? undefined : new Publications((client.options?.keyPrefix ?? '') + prefix);
-    this.subscribe = wanted === 'none' ? undefined : (listener) => this.#subscribe(wanted, listener);
-    this.maxLagMs = positiveDuration('maxLagMs', maxLagMs);
-    this.leaseMs = timer('leaseMs', leaseMs);
-    this.#scanCount = count('scanCount', scanCount);
-    this.#clock = checkClock(clock);
+    this.#setsAreTold = invalidation === 'pubsub';
+    if (invalidation !== 'none') {
+      this.#publications = new Publications((client.options?.keyPrefix ?? '') + prefix);
+      this.subscribe = (listener) => this.#subscribe(invalidation, listener);
+    }
+    this.maxLagMs = settings.maxLagMs;
+    this.leaseMs = settings.leaseMs;
+    this.#scanCount = scanCount;
+    this.#clock = clock;
     this.#missed = new MissedWrites();
-    this.#retryAfterMs = timer('retryAfterMs', retryAfterMs);
-    this.#circuit = new RedisCircuit({
-      commandTimeoutMs: timer('commandTimeoutMs', commandTimeoutMs),
-      retryAfterMs,
-      clock,
-      recover: () => this.#recover(),
-    });
+    this.#retryAfterMs = settings.retryAfterMs;
+    const circuit = { commandTimeoutMs: settings.commandTimeoutMs, retryAfterMs: settings.retryAfterMs, clock };
+    this.#circuit = new RedisCircuit({ ...circuit, recover: () => this.#recover() });
     this.#commands = new RedisCommands({
       client,
       circuit: this.#circuit,
       prefix,
       tagPrefix: this.#tagPrefix,
-      scanCount: this.#scanCount,
+      scanCount,
     });
-    this.#envelopes = new Envelopes({
-      encoding: optional(valueEncoding, 'encoding', encoding),
-      compressOverBytes: optional(count, 'compressOverBytes', compressOverBytes) ?? Number.POSITIVE_INFINITY,
-      maxInflatedBytes: count('maxInflatedBytes', maxInflatedBytes),
-    });
+    this.#envelopes = new Envelopes(settings);
   }
 
   async get(key: string): Promise<RemoteEntry | undefined> {
@@ -398,28 +342,6 @@ export class RedisTier implements RemoteTier {
     if (index === undefined) await this.#commands.unlink([this.#prefix + key]);
     else await this.#commands.runInOrder(SET, index.keys, ...index.args, bytes);
   }
-}
-
-/** What the client can do: to hear of changes takes connections of our own. */
-function hearing(client: RedisClient, wanted: RedisTierOptions['invalidation']): 'tracking' | 'pubsub' | 'none' {
-  const able = client.nodes !== undefined || client.duplicate !== undefined;
-  const chosen = optional(invalidationMode, 'invalidation', wanted) ?? (able ? 'tracking' : 'none');
-  if (chosen === 'none') return chosen;
-  if (!able) having('client', ['call', 'callBuffer', 'duplicate'], client);
-  const reads = client.options?.scaleReads ?? 'master';
-  // A replica may still have what its master has just told us was changed.
-  if (reads !== 'master') throw optionError("client's scaleReads", "'master' unless invalidation is 'none'", reads);
-  return chosen;
-}
-
-function valueEncoding(option: string, value: unknown): ValueEncoding {
-  const encoding = having(option, ['encode', 'decode'], value) as ValueEncoding;
-  if (/^[A-Za-ik-z]$/.test(encoding.id)) return encoding;
-  throw optionError(`${option}.id`, "one ASCII letter other than 'j'", encoding.id);
-}
-
-function invalidationMode(option: string, value: unknown): 'tracking' | 'pubsub' | 'none' {
-  return oneOf(option, ['tracking', 'pubsub', 'none'], value);
 }
 
 /** What PX takes; undefined for ever. */

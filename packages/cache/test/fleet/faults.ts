@@ -49,10 +49,12 @@ export function faultsOf(fleet: Fleet, pick: (below: number) => number, live: (m
     {
       name: 'a process loses sight of Redis',
       async strike() {
-        const { faults } = proxy();
-        faults.blackHole = true;
+        const one = proxy();
+        one.faults.blackHole = true;
         return async () => {
-          faults.blackHole = false;
+          one.faults.blackHole = false;
+          // TCP does not go on behind bytes that it has lost.
+          one.resetAll();
         };
       },
     },
