@@ -65,6 +65,33 @@ describe('createLoaders', () => {
     ]);
   });
 
+  it.each([{}, { orderedHits: false }, { maxEntries: 10 }, { maxEntries: 10, orderedHits: false }])(
+    "keeps one identity's values from another's in the cache of a loader that both use, with %j",
+    async (options) => {
+      let user = 'alice';
+      const seen: string[] = [];
+      const loader = new DataLoader<string, string>(
+        async (ids, { partition }) => {
+          seen.push(`${partition}: ${ids.join()}`);
+          return ids.map((id) => `${id} of ${partition}`);
+        },
+        { ...options, partition: () => user },
+      );
+      const one = loader.load('d1');
+      user = 'bob';
+      expect(await Promise.all([one, loader.load('d1')])).toEqual(['d1 of alice', 'd1 of bob']);
+      expect(await loader.load('d1')).toBe('d1 of bob');
+      user = 'alice';
+      expect(await loader.load('d1')).toBe('d1 of alice');
+      loader.clear('d1').prime('d1', 'primed for alice');
+      user = 'bob';
+      expect(await loader.load('d1')).toBe('d1 of bob');
+      loader.prime('d1', 'too late');
+      expect(await loader.load('d1')).toBe('d1 of bob');
+      expect(seen).toEqual(['alice: d1', 'bob: d1', 'alice: d1', 'bob: d1']);
+    },
+  );
+
   it("keeps nothing of a failed batch in any request's cache", async () => {
     let fail = true;
     const loaders = createLoaders(() => ({

@@ -1,4 +1,5 @@
 import { validateBatch } from '@x/dataloader';
+import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 
@@ -36,6 +37,21 @@ describe('validateBatch', () => {
       valid: ['u1'],
       errors: [{ index: 1, path: [], message: 'no such user' }],
     });
+  });
+
+  it('takes valibot as it takes zod: values, types, every error with its path', async () => {
+    const schema = v.object({ name: v.pipe(v.string(), v.minLength(2)), tags: v.array(v.object({ id: v.number() })) });
+    const items = [
+      { name: 'ok', tags: [{ id: 1 }] },
+      { name: 'x', tags: [{ id: 1 }, { id: 'two' }] },
+    ];
+    const { valid, errors } = await validateBatch(items, schema);
+    const names: string[] = valid.map((item) => item.name);
+    expect(names).toEqual(['ok']);
+    expect(errors.map(({ index, path }) => [index, path])).toEqual([
+      [1, ['name']],
+      [1, ['tags', 1, 'id']],
+    ]);
   });
 
   it('takes any Standard Schema, also with path segments as objects', async () => {
