@@ -1,5 +1,8 @@
-import { ConcurrencyLimiter, RateLimiter } from '@x/backpressure';
+import { createHash } from 'node:crypto';
+import { ConcurrencyLimiter } from '@x/backpressure';
+import { RedisRateLimiter } from '@x/backpressure/redis';
 import { CircuitBreaker } from '@x/breaker';
+import { RedisSharedState } from '@x/breaker/redis';
 import { Cache } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
 import { createLoaders, DataLoader } from '@x/dataloader';
@@ -27,6 +30,8 @@ export type Dependencies = ReturnType<typeof createDependencies>;
 const BATCH_SCHEDULE = { windowMs: 10, maxWaitMs: 200 };
 // Below --tool-timeout, so that a dependency that hangs is the dependency's failure, and its circuit hears of it.
 const DEPENDENCY_TIMEOUT_MS = 10_000;
+/** Before everything that demo servers keep in Redis; those that share a Redis share it. */
+const REDIS_PREFIX = 'mcp-demo:';
 
 export function createDependencies(config: Config, addresses: Addresses, logger: Logger) {
   const dependencyTimeoutMs = Math.min(DEPENDENCY_TIMEOUT_MS, Math.ceil(config.toolTimeout * 0.8));
@@ -49,7 +54,7 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
   const cache = new Cache({
     name: 'results',
     maxEntries: config.cacheEntries,
-    remote: new RedisTier({ client: redis, prefix: 'mcp-demo:' }),
+    remote: new RedisTier({ client: redis, prefix: `${REDIS_PREFIX}results:` }),
   });
 
   const http = new HttpPool({ timeoutMs: dependencyTimeoutMs });
@@ -74,7 +79,15 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     ),
   }));
 
-  const breaker = { failureThreshold: config.breakerThreshold, recoveryTimeoutMs: config.breakerRecovery };
+  const circuits = new RedisSharedState({
+    client: redis,
+    key: `${REDIS_PREFIX}circuits:${dependenciesId(addresses)}`,
+  });
+  const breaker = {
+    failureThreshold: config.breakerThreshold,
+    recoveryTimeoutMs: config.breakerRecovery,
+    shared: circuits,
+  };
   const breakers = {
     postgres: new CircuitBreaker({ ...breaker, name: 'postgres', classify: classifyPostgres }),
     upstream: new CircuitBreaker({ ...breaker, name: 'upstream' }),
@@ -97,7 +110,14 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     order: 'adaptive',
     queueTimeoutMs: config.queueTimeout,
   });
-  const rateLimiter = new RateLimiter({ limit: config.rateLimit, intervalMs: 1_000, burst: config.rateLimit });
+  const rateLimiter = new RedisRateLimiter({
+    client: redis,
+    prefix: `${REDIS_PREFIX}rate:`,
+    limit: config.rateLimit,
+    intervalMs: 1_000,
+    // Few run more than one server: while Redis is away each gives its callers the whole rate.
+    localShare: 1,
+  });
 
   const metrics = new Metrics();
   metrics.observe('limiter', 'admission', admission, { admission: true });
@@ -124,6 +144,7 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     webOrigins,
     workers,
     loaders,
+    circuits,
     breakers,
     limiters,
     webFetches,
@@ -131,6 +152,15 @@ export function createDependencies(config: Config, addresses: Addresses, logger:
     rateLimiter,
     metrics,
   };
+}
+
+/** Servers share circuits only where they have the same database and upstream. Hashed, since the URL has a password in it. */
+function dependenciesId({ databaseUrl, upstreamUrl }: Addresses): string {
+  const { host, pathname } = new URL(databaseUrl);
+  return createHash('sha256')
+    .update(JSON.stringify([host, pathname, upstreamUrl]))
+    .digest('hex')
+    .slice(0, 32);
 }
 
 /**

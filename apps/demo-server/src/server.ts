@@ -164,7 +164,7 @@ async function serveStdio(
 }
 
 async function closeDependencies(
-  { postgres, redis, cache, http, web, workers, metrics }: Dependencies,
+  { postgres, redis, cache, circuits, rateLimiter, http, web, workers, metrics }: Dependencies,
   timeoutMs: number,
 ): Promise<void> {
   await Promise.allSettled([
@@ -172,6 +172,8 @@ async function closeDependencies(
     web.close(),
     workers.close({ timeoutMs }),
     cache.close({ timeoutMs }),
+    circuits.close(),
+    rateLimiter.close(),
     postgres.close({ timeoutMs }),
     metrics.close(),
   ]);
