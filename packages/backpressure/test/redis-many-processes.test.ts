@@ -22,7 +22,7 @@ class Processes implements Disposable {
 
   constructor(count: number, message: object) {
     this.#children = Array.from({ length: count }, () =>
-      fork(join(import.meta.dirname, 'rate-limited-process.mjs'), { execArgv: [] }),
+      fork(join(import.meta.dirname, 'fixtures/rate-limited-process.mjs'), { execArgv: [] }),
     );
     for (const [at, child] of this.#children.entries()) {
       child.on('message', (report) => {
