@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
+import { jittered } from './jitter.ts';
 import { runLeavable } from './leavable-run.ts';
 import { checkAtLeast, checkClock, checkFunction, checkPositive, checkString } from './option-checks.ts';
 import { RollingCounts } from './rolling-counts.ts';
@@ -70,12 +71,12 @@ export class ClientThrottle {
     this.#counts.moveTo(this.#clock.now());
     const refused = this.#random() < this.#rejectionRatio();
     // Counted when it is tried, not when it ends: else a dependency that hangs looks well.
-    this.#counts.add(1, 0);
+    const slice = this.#counts.add(1, 0);
     if (refused) {
       this.#rejected++;
-      throw new OverloadedError('shed', Math.ceil(retryMs * (1 + this.#random() / 2)), this.#name);
+      throw new OverloadedError('shed', jittered(retryMs, this.#random), this.#name);
     }
-    if (signal !== undefined) return this.#runLeavable(fn, signal);
+    if (signal !== undefined) return this.#runLeavable(fn, signal, slice);
     try {
       const value = await fn(new UnabortableContext());
       this.#accept();
@@ -96,7 +97,7 @@ export class ClientThrottle {
     };
   }
 
-  #runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, signal: AbortSignal): Promise<T> {
+  #runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, signal: AbortSignal, slice: number): Promise<T> {
     return runLeavable(fn, {
       signal,
       timeoutMs: undefined,
@@ -104,7 +105,7 @@ export class ClientThrottle {
       what: this.#name,
       onLeft: () => {
         this.#counts.moveTo(this.#clock.now());
-        this.#counts.add(-1, 0);
+        this.#counts.takeBack(slice);
       },
       onEnded: (ending) => {
         if (ending.leftBy === undefined && ('value' in ending || !this.#isOverload(ending.error))) this.#accept();

@@ -27,8 +27,8 @@ function answerRefusal(request: IncomingMessage, response: ServerResponse, refus
     id,
     error: {
       code: status,
-      message: `${words[status]} Retry in ${retryAfterSeconds} s.`,
-      data: { error: names[status], reason, retryAfterMs },
+      message: `${sentences[reason] ?? 'The server is overloaded.'} Retry in ${retryAfterSeconds} s.`,
+      data: { error: names[reason] ?? 'server_overloaded', reason, retryAfterMs },
     },
   });
   const more = { 'Retry-After': retryAfterSeconds, ...(reason === 'draining' && { Connection: 'close' }) };
@@ -121,5 +121,12 @@ const maxDiscardMs = 2_000;
 /** JSON-RPC 2.0, section 5.1. */
 const failureBody = JSON.stringify({ jsonrpc: '2.0', id: null, error: { code: -32_603, message: 'Internal error' } });
 
-const words = { 503: 'The server is overloaded.', 429: 'Too many requests from this caller.' } as const;
-const names = { 503: 'server_overloaded', 429: 'rate_limited' } as const;
+const sentences: Record<string, string> = {
+  rate_limited: 'Too many requests from this caller.',
+  rate_limiter_unavailable: 'The server cannot tell now how often this caller has asked.',
+  draining: 'The server is shutting down.',
+};
+const names: Record<string, string> = {
+  rate_limited: 'rate_limited',
+  rate_limiter_unavailable: 'server_unavailable',
+};

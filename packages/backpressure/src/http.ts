@@ -1,7 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { answerFailure, refuseRequest } from './http-refusal.ts';
+import { isDisconnect, isOver, onceOver } from './http-disconnect.ts';
+import { answerFailure, type HttpRefusal, refuseRequest } from './http-refusal.ts';
+import { jittered } from './jitter.ts';
 import { checkFunction, checkMethods } from './option-checks.ts';
 import type { Priority } from './waiting-room.ts';
+
+export { requestSignal } from './http-disconnect.ts';
 
 /** What a `ConcurrencyLimiter` has of use here. */
 export interface AdmissionLimiter {
@@ -20,7 +24,12 @@ interface AdmissionPermit {
 
 /** What a `RateLimiter` has of use here, and one that asks another process. */
 export interface AdmissionRateLimiter {
-  consume(key: string): Promise<{ readonly allowed: boolean; readonly retryAfterMs: number }>;
+  consume(key: string): Promise<{
+    readonly allowed: boolean;
+    readonly retryAfterMs: number;
+    /** `'deny'`: a `RedisRateLimiter` could not ask, and was told to refuse then. Not the caller's fault, so 503. */
+    readonly decidedBy?: string;
+  }>;
 }
 
 /** What a `LoadShedder` has of use here. */
@@ -41,13 +50,15 @@ export interface AdmissionOptions {
   priority?: ((request: IncomingMessage) => Priority) | undefined;
   /** How long the client waits for its answer, in milliseconds, where it says so: what cannot be answered in time is not begun. Default: nothing is known of it. */
   deadlineMs?: ((request: IncomingMessage) => number | undefined) | undefined;
-  /** Requests that are always let through. Default: the paths /health, /healthz, /livez, /readyz and /metrics. */
+  /** Requests that are always let through. Default: GET and HEAD of /health, /healthz, /livez, /readyz and /metrics. */
   exempt?: ((request: IncomingMessage) => boolean) | undefined;
   /**
    * Told of what the handler, or one of these options, threw or rejected with. The request is answered with 500 and a
    * JSON-RPC error that says nothing of it; where the answer has begun, the connection is cut. Default: nobody is told.
    */
   onError?: ((error: unknown) => void) | undefined;
+  /** A number from 0 to 1, for the jitter of the waits after 429. Default `Math.random`. */
+  random?: (() => number) | undefined;
 }
 
 /** A `node:http` request listener. An Express, Connect or Koa app's callback is one. */
@@ -62,7 +73,7 @@ export function withAdmission(
   options: AdmissionOptions,
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { limiter, rateLimiter, shedder, priority, deadlineMs, onError } = options;
-  const { key = remoteAddress, exempt = isHealthPath } = options;
+  const { key = remoteAddress, exempt = isHealthCheck, random = Math.random } = options;
   checkFunction('handler', handler);
   if (limiter !== undefined) checkMethods('limiter', limiter, ['tryAcquire', 'acquire']);
   if (rateLimiter !== undefined) checkMethods('rateLimiter', rateLimiter, ['consume']);
@@ -72,6 +83,7 @@ export function withAdmission(
   checkFunction('key', key);
   checkFunction('exempt', exempt);
   if (onError !== undefined) checkFunction('onError', onError);
+  checkFunction('random', random);
 
   const report = (error: unknown): void => {
     try {
@@ -87,11 +99,15 @@ export function withAdmission(
   };
 
   const serve = (request: IncomingMessage, response: ServerResponse): void => {
+    const failServing = (error: unknown): void => {
+      // That the client has gone is nobody's failure.
+      if (!isDisconnect(response, error)) fail(request, response, error);
+    };
     try {
       const returned = handler(request, response);
-      if (isPromiseLike(returned)) returned.then(undefined, (error: unknown) => fail(request, response, error));
+      if (isPromiseLike(returned)) returned.then(undefined, failServing);
     } catch (error) {
-      fail(request, response, error);
+      failServing(error);
     }
   };
 
@@ -157,7 +173,14 @@ export function withAdmission(
     const verdict = await by.consume(key(request));
     if (isOver(request, response)) return;
     if (verdict.allowed) enter(request, response, importance);
-    else refuseRequest(request, response, { status: 429, reason: 'rate_limited', retryAfterMs: verdict.retryAfterMs });
+    else refuseRequest(request, response, refusalOf(verdict));
+  };
+
+  const refusalOf = ({ decidedBy, retryAfterMs: ms }: { decidedBy?: string; retryAfterMs: number }): HttpRefusal => {
+    const retryAfterMs = jittered(ms, random);
+    return decidedBy === 'deny'
+      ? { status: 503, reason: 'rate_limiter_unavailable', retryAfterMs }
+      : { status: 429, reason: 'rate_limited', retryAfterMs };
   };
 
   const admit = (request: IncomingMessage, response: ServerResponse): void => {
@@ -185,32 +208,6 @@ export function withAdmission(
   };
 }
 
-/**
- * Calls `fn` when the last byte of the response was handed over, or the client has gone before that; returns what takes
- * this back.
- */
-function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => void): () => void {
-  response.once('close', fn);
-  // A pipelined request's response has no socket until it is its turn, and is not told of a connection that ends before.
-  if (response.socket !== null) return () => response.off('close', fn);
-  const { socket } = request;
-  // One for each request that is pipelined: eleven of them are no leak, and Node would print a warning.
-  socket.setMaxListeners(0);
-  const forget = (): void => void socket.off('close', fn);
-  socket.once('close', fn);
-  response.once('close', forget);
-  return () => {
-    forget();
-    response.off('close', fn);
-    response.off('close', forget);
-  };
-}
-
-/** Also where the response was never told, since the connection ended before its turn. */
-function isOver(request: IncomingMessage, response: ServerResponse): boolean {
-  return response.closed || request.socket.destroyed;
-}
-
 function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';
 }
@@ -229,8 +226,11 @@ function remoteAddress(request: IncomingMessage): string {
   return request.socket.remoteAddress ?? '';
 }
 
-function isHealthPath(request: IncomingMessage): boolean {
-  const path = request.url ?? '';
+/** By its method too: work must not get past the gate under the name of a check. */
+function isHealthCheck(request: IncomingMessage): boolean {
+  if (request.method !== 'GET' && request.method !== 'HEAD') return false;
+  // A proxy may ask for `http://host/health` (RFC 9112, section 3.2.2).
+  const path = (request.url ?? '').replace(/^https?:\/\/[^/?#]*/i, '');
   const end = path.indexOf('?');
   return healthPaths.has(end === -1 ? path : path.slice(0, end));
 }

@@ -30,6 +30,9 @@ export function withJsonRpcId(request: IncomingMessage, then: (id: JsonRpcId) =>
 /** A larger one is not worth parsing for a refusal. */
 const maxBytes = 4_096;
 
+/** From a body that was parsed already it may be of any length, and would be sent back for nothing. */
+const maxIdLength = 1_024;
+
 function ignore(): void {}
 
 function parsed(bytes: Buffer): unknown {
@@ -40,7 +43,12 @@ function parsed(bytes: Buffer): unknown {
   }
 }
 
+/** The id as it was sent, or none: one of another request would be worse. */
 function idOf(message: unknown): JsonRpcId {
-  const { id } = (message ?? {}) as { id?: unknown };
-  return typeof id === 'string' || typeof id === 'number' ? id : null;
+  const { id, result, error } = (message ?? {}) as Record<string, unknown>;
+  // A client's own answer has the id of a request of ours, which may be that of one of its requests too.
+  if (result !== undefined || error !== undefined) return null;
+  if (typeof id === 'string') return id.length <= maxIdLength ? id : null;
+  // A number beyond this was rounded when it was parsed.
+  return typeof id === 'number' && Math.abs(id) <= Number.MAX_SAFE_INTEGER ? id : null;
 }

@@ -1,4 +1,4 @@
-import { checkCount } from './option-checks.ts';
+import { checkCount, checkFunction } from './option-checks.ts';
 
 export interface MapLimitOptions {
   /** Stops pulling, aborts what runs, and rejects with its reason at once. */
@@ -49,7 +49,9 @@ async function fanOut<T, R, O>(
   options: MapLimitOptions,
   outcome: (run: () => R | PromiseLike<R>) => Promise<O>,
 ): Promise<O[]> {
+  checkIterable(items);
   checkCount('limit', limit, 1, true);
+  checkFunction('fn', fn);
   const { signal } = options;
   signal?.throwIfAborted();
   const iterator = iteratorOf(items);
@@ -60,6 +62,7 @@ async function fanOut<T, R, O>(
     let index = 0;
     let running = 0;
     let pulling = false;
+    let inNext = false;
     let exhausted = false;
 
     const onAbort = (): void => fail(signal?.reason);
@@ -68,7 +71,8 @@ async function fanOut<T, R, O>(
       signal?.removeEventListener('abort', onAbort);
       reject(error);
       stop.abort(error);
-      if (!exhausted) void closeIterator(iterator);
+      // A generator that has not come back yet cannot be closed: then `pull` does it.
+      if (!exhausted && !inNext) void closeIterator(iterator);
     };
     // One pull at a time: an iterator need not bear being asked again before it has answered.
     const pull = async (): Promise<void> => {
@@ -76,7 +80,10 @@ async function fanOut<T, R, O>(
       pulling = true;
       try {
         while (!exhausted && !stop.signal.aborted && running < limit) {
+          inNext = true;
           const answer: IteratorResult<T> | PromiseLike<IteratorResult<T>> = iterator.next();
+          inNext = false;
+          if (stop.signal.aborted) void closeIterator(iterator);
           const next = isThenable(answer) ? await answer : answer;
           if (stop.signal.aborted) return;
           if (next.done) exhausted = true;
@@ -109,8 +116,15 @@ async function fanOut<T, R, O>(
   });
 }
 
+function checkIterable(items: unknown): void {
+  const { [Symbol.asyncIterator]: async, [Symbol.iterator]: sync } = (items ?? {}) as Record<symbol, unknown>;
+  if (typeof async === 'function' || typeof sync === 'function') return;
+  throw new TypeError(`@x/backpressure: items must be an iterable or an async iterable, got ${String(items)}`);
+}
+
 function iteratorOf<T>(items: Iterable<T> | AsyncIterable<T>): Iterator<T> | AsyncIterator<T> {
-  return Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  const { [Symbol.asyncIterator]: async } = items as Partial<AsyncIterable<T>>;
+  return async?.call(items) ?? (items as Iterable<T>)[Symbol.iterator]();
 }
 
 function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {

@@ -1,4 +1,5 @@
 import { identify } from './identify.ts';
+import { jittered } from './jitter.ts';
 import { checkAtLeast, checkFunction, checkMethods, checkOneOf, checkPositive, checkString } from './option-checks.ts';
 import { contextOf, signalOf, type ToolContext, withSignal } from './tool-context.ts';
 import { type Priority, priorities } from './waiting-room.ts';
@@ -83,8 +84,13 @@ export function limitedTool<H extends ToolHandler>(
 export interface ToolRateLimiter {
   consume(
     key: string,
-    options: { cost?: number },
-  ): Promise<{ readonly allowed: boolean; readonly retryAfterMs: number }>;
+    options: { cost?: number; signal?: AbortSignal },
+  ): Promise<{
+    readonly allowed: boolean;
+    readonly retryAfterMs: number;
+    /** `'deny'`: a `RedisRateLimiter` could not ask, and was told to refuse then. */
+    readonly decidedBy?: string;
+  }>;
 }
 
 export interface RateLimitedToolOptions {
@@ -94,6 +100,8 @@ export interface RateLimitedToolOptions {
   key?: ((context: ToolContext) => string | undefined) | undefined;
   /** What a call weighs. Default 1. */
   cost?: number | undefined;
+  /** A number from 0 to 1, for the jitter of the waits that are told. Default `Math.random`. */
+  random?: (() => number) | undefined;
 }
 
 /** Lets each caller call a tool so often, and answers what is over it with a result that tells the model when to try again. */
@@ -102,19 +110,25 @@ export function rateLimitedTool<H extends ToolHandler>(
   handler: H,
   options: RateLimitedToolOptions = {},
 ): H {
-  const { name, key = identify, cost } = options;
+  const { name, key = identify, cost, random = Math.random } = options;
   checkMethods('rateLimiter', rateLimiter, ['consume']);
   checkFunction('handler', handler);
   if (name !== undefined) checkString('name', name);
   checkFunction('key', key);
   if (cost !== undefined) checkPositive('cost', cost);
-  const consumeOptions = cost === undefined ? {} : { cost };
+  checkFunction('random', random);
   const limited = async (...callArguments: unknown[]): Promise<unknown> => {
-    const caller = key(contextOf(callArguments));
+    const context = contextOf(callArguments);
+    const signal = signalOf(context);
+    const caller = key(context);
     // Prefixed, so that nobody can choose the name that the nameless share.
-    const verdict = await rateLimiter.consume(caller === undefined ? 'anyone' : `caller:${caller}`, consumeOptions);
+    const verdict = await rateLimiter.consume(caller === undefined ? 'anyone' : `caller:${caller}`, {
+      ...(cost !== undefined && { cost }),
+      ...(signal && { signal }),
+    });
     if (verdict.allowed) return handler(...(callArguments as never[]));
-    return refusalOf({ code: 'ERR_OVERLOADED', reason: 'rate_limited', retryAfterMs: verdict.retryAfterMs }, name);
+    const reason = verdict.decidedBy === 'deny' ? 'rate_limiter_unavailable' : 'rate_limited';
+    return refusalOf({ code: 'ERR_OVERLOADED', reason, retryAfterMs: jittered(verdict.retryAfterMs, random) }, name);
   };
   return limited as unknown as H;
 }
@@ -154,6 +168,7 @@ const explanations: Record<string, string> = {
   deadline: 'is busy: this call could not have finished in time',
   shed: 'is busy and takes only more important calls now',
   rate_limited: 'was called too often',
+  rate_limiter_unavailable: 'is not available for the moment',
   draining: 'is being shut down',
 };
 

@@ -13,8 +13,7 @@ export class RollingCounts {
   }
 
   get all(): number {
-    // What is taken back may outlive what it was taken from.
-    return Math.max(0, this.#allSum);
+    return this.#allSum;
   }
 
   get some(): number {
@@ -35,12 +34,22 @@ export class RollingCounts {
     if (passed > 0) this.#slice = slice;
   }
 
-  add(all: number, some: number): void {
+  /** Returns where it was counted, for `takeBack`. */
+  add(all: number, some: number): number {
     const at = position(this.#slice);
     this.#all[at] = (this.#all[at] ?? 0) + all;
     this.#some[at] = (this.#some[at] ?? 0) + some;
     this.#allSum += all;
     this.#someSum += some;
+    return this.#slice;
+  }
+
+  /** As if one of `all` had not been counted there; what was forgotten since is not taken back twice. */
+  takeBack(slice: number): void {
+    if (this.#slice - slice >= slices) return;
+    const at = position(slice);
+    this.#all[at] = (this.#all[at] ?? 0) - 1;
+    this.#allSum--;
   }
 }
 

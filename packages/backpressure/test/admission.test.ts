@@ -135,6 +135,21 @@ describe('admission', () => {
     expect(await status(`${byDefault.url}/healthz`)).toBe(200);
     expect(await status(`${byDefault.url}/metrics?x=1`)).toBe(200);
     expect(await status(`${byDefault.url}/mcp`)).toBe(503);
+    // Work cannot get past the gate under the name of a check.
+    const by = async (method: string, path: string) => (await fetch(byDefault.url + path, { method })).status;
+    expect(await by('HEAD', '/health')).toBe(200);
+    for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS']) expect(await by(method, '/health')).toBe(503);
+    for (const path of [
+      '/health/',
+      '/healthz2',
+      '/Health',
+      '/x/../livez2',
+      '/health%3f',
+      '/mcp?/health',
+      '/mcp#/health',
+    ]) {
+      expect(await by('GET', path), path).toBe(503);
+    }
     const given = await serve(handler, { limiter, exempt: (request) => request.url === '/vip' });
     expect(await status(`${given.url}/vip`)).toBe(200);
     expect(await status(`${given.url}/healthz`)).toBe(503);
@@ -148,7 +163,7 @@ describe('admission', () => {
         return keys.length > 1 ? { allowed: false, retryAfterMs: 2_500 } : { allowed: true, retryAfterMs: 0 };
       },
     };
-    const { url } = await serve((_, response) => response.end('ok'), { rateLimiter });
+    const { url } = await serve((_, response) => response.end('ok'), { rateLimiter, random: () => 0 });
     expect((await fetch(url)).status).toBe(200);
     const refused = await fetch(url, { method: 'POST', body: '{}' });
     expect(refused.status).toBe(429);
@@ -157,6 +172,35 @@ describe('admission', () => {
       error: { code: 429, data: { error: 'rate_limited', reason: 'rate_limited', retryAfterMs: 2_500 } },
     });
     expect(keys).toEqual(['127.0.0.1', '127.0.0.1']);
+  });
+
+  test('the waits after 429 differ, and none is less than what the rate limiter says', async () => {
+    const rateLimiter = { consume: async () => ({ allowed: false, retryAfterMs: 1_500 }) };
+    let random = 0;
+    const { url } = await serve((_, response) => response.end('ok'), { rateLimiter, random: () => random });
+    const told = async (chance: number) => {
+      random = chance;
+      const response = await fetch(url);
+      const { error } = (await response.json()) as { error: { data: { retryAfterMs: number } } };
+      return [response.headers.get('retry-after'), error.data.retryAfterMs];
+    };
+    expect(await told(0)).toEqual(['2', 1_500]);
+    expect(await told(0.8)).toEqual(['3', 2_100]);
+  });
+
+  test('where the rate could not be asked for and nothing may pass it is 503, not the caller’s fault', async () => {
+    const rateLimiter = { consume: async () => ({ allowed: false, retryAfterMs: 700, decidedBy: 'deny' }) };
+    const { url } = await serve((_, response) => response.end('ok'), { rateLimiter, random: () => 0 });
+    const refused = await fetch(url);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get('retry-after')).toBe('1');
+    expect(await refused.json()).toMatchObject({
+      error: {
+        code: 503,
+        message: 'The server cannot tell now how often this caller has asked. Retry in 1 s.',
+        data: { error: 'server_unavailable', reason: 'rate_limiter_unavailable', retryAfterMs: 700 },
+      },
+    });
   });
 
   test('one who has gone while the rate was asked for is not served', async () => {
@@ -212,6 +256,9 @@ describe('admission', () => {
     const refused = await fetch(url);
     expect(refused.status).toBe(503);
     expect(refused.headers.get('connection')).toBe('close');
+    expect(await refused.json()).toMatchObject({
+      error: { message: expect.stringContaining('The server is shutting down.'), data: { reason: 'draining' } },
+    });
   });
 
   test('an Express-like app, a function with properties, can be wrapped as it is', async () => {

@@ -140,7 +140,10 @@ describe('a limited tool', () => {
 describe('a rate-limited tool', () => {
   test('counts each caller for itself, and all who do not say who they are as one', async () => {
     const rateLimiter = new RateLimiter({ limit: 1, intervalMs: 60_000, clock: new ManualClock() });
-    const tool = rateLimitedTool(rateLimiter, async (_args: object, _ctx: object) => ok('x'), { name: 'search' });
+    const tool = rateLimitedTool(rateLimiter, async (_args: object, _ctx: object) => ok('x'), {
+      name: 'search',
+      random: () => 0,
+    });
     const of = (sub: string) => ({ authInfo: { token: 't', scopes: [], extra: { sub } } });
     expect(await tool({}, of('u1'))).toEqual(ok('x'));
     expect(await tool({}, of('u2'))).toEqual(ok('x'));
@@ -155,9 +158,70 @@ describe('a rate-limited tool', () => {
 
   test('takes key and cost as told', async () => {
     const rateLimiter = new RateLimiter({ limit: 4, intervalMs: 1_000, clock: new ManualClock() });
-    const tool = rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), { key: () => 'all', cost: 3 });
+    const tool = rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), {
+      key: () => 'all',
+      cost: 3,
+      random: () => 0,
+    });
     expect(await tool({})).toEqual(ok('x'));
     expect(await tool({})).toMatchObject({ _meta: { 'x/error': { retryAfterMs: 500 } } });
+  });
+});
+
+describe('a rate-limited tool over a limiter that asks another process', () => {
+  const asking = (verdict: object) => {
+    const seen: { key: string; options: { cost?: number; signal?: AbortSignal } }[] = [];
+    const rateLimiter = {
+      consume: async (key: string, options: { cost?: number; signal?: AbortSignal }) => {
+        seen.push({ key, options });
+        options.signal?.throwIfAborted();
+        return { allowed: false, retryAfterMs: 2_000, ...verdict };
+      },
+    };
+    return { rateLimiter, seen };
+  };
+  const error = (result: Result) => result._meta?.['x/error'] as { reason: string; retryAfterMs: number };
+
+  test.each([
+    ['of 1.x', (signal: AbortSignal) => ({ signal })],
+    ['of 2.x', (signal: AbortSignal) => ({ mcpReq: { signal } })],
+  ])('hands the request’s signal on, in a context %s', async (_which, contextWith) => {
+    const { rateLimiter, seen } = asking({});
+    const tool = rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), { cost: 2 });
+    const controller = new AbortController();
+    await tool(contextWith(controller.signal));
+    await tool({});
+    expect(seen).toEqual([
+      { key: 'anyone', options: { cost: 2, signal: controller.signal } },
+      { key: 'anyone', options: { cost: 2 } },
+    ]);
+    controller.abort(new Error('gone'));
+    await expect(tool(contextWith(controller.signal))).rejects.toThrow('gone');
+  });
+
+  test('tells waits that differ, never less than what it was told, at most half as much again and 5 s more', async () => {
+    const told = async (retryAfterMs: number, random: number) => {
+      const { rateLimiter } = asking({ retryAfterMs });
+      return error(await rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), { random: () => random })({}));
+    };
+    expect(await told(2_000, 0)).toMatchObject({ reason: 'rate_limited', retryAfterMs: 2_000 });
+    expect(await told(2_000, 0.5)).toMatchObject({ retryAfterMs: 2_500 });
+    expect(await told(60_000, 0.999)).toMatchObject({ retryAfterMs: 64_995 });
+  });
+
+  test('says that it is not available where nothing could be asked: that is not the caller’s fault', async () => {
+    const { rateLimiter } = asking({ decidedBy: 'deny' });
+    const tool = rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), { random: () => 0, name: 'search' });
+    expect(await tool({})).toEqual({
+      isError: true,
+      content: [
+        {
+          type: 'text',
+          text: '"search" is not available for the moment. Nothing was done. Try again in 2 seconds.',
+        },
+      ],
+      _meta: { 'x/error': { code: 'ERR_OVERLOADED', reason: 'rate_limiter_unavailable', retryAfterMs: 2_000 } },
+    });
   });
 });
 

@@ -42,6 +42,52 @@ test("a refusal carries the request's id where it comes with the headers", async
   expect(await idFor(url, '{"jsonrpc":"2.0","id":"a-1","params":{"id":"not this"}}')).toBe('a-1');
 });
 
+test('an id is given back as it was sent or not at all', async () => {
+  const { url } = await refusing();
+  const kept = [
+    '0',
+    '-1',
+    '1.5',
+    '9007199254740991',
+    '-9007199254740991',
+    '""',
+    '"a\\"\\n\\u0000\\ud83d\\ude00"',
+    '"\\ud800"',
+  ];
+  for (const id of kept) expect(await idFor(url, `{"id":${id},"method":"x"}`), id).toEqual(JSON.parse(id));
+  expect(await idFor(url, `{"id":"${'x'.repeat(1_024)}"}`)).toBe('x'.repeat(1_024));
+  const not = [
+    '9007199254740993',
+    '1e400',
+    '-1e400',
+    '12345678901234567890',
+    'true',
+    '[1]',
+    '{"id":1}',
+    `"${'x'.repeat(1_025)}"`,
+  ];
+  for (const id of not) expect(await idFor(url, `{"id":${id},"method":"x"}`), id).toBe(null);
+});
+
+test('a client’s own answer, which has the id of a request of the server, gets none', async () => {
+  const { url } = await refusing();
+  expect(await idFor(url, '{"jsonrpc":"2.0","id":7,"result":{}}')).toBe(null);
+  expect(await idFor(url, '{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"m"}}')).toBe(null);
+});
+
+test('a batch has no one id, and hostile JSON none', async () => {
+  const { url } = await refusing();
+  const bodies = [
+    '[{"id":1},{"id":2}]',
+    '[]',
+    '{"__proto__":{"id":1}}',
+    '['.repeat(4_000),
+    '"id"',
+    '{"params":{"id":1}}',
+  ];
+  for (const body of bodies) expect(await idFor(url, body), body.slice(0, 30)).toBe(null);
+});
+
 test('what is no request, or too large to be worth it, has none', async () => {
   const { url } = await refusing();
   for (const body of ['{"method":"x"}', '{"id":null}', '{"id":{}}', '[{"id":1}]', '{"id":1', 'hello', 'null']) {
@@ -53,8 +99,12 @@ test('what is no request, or too large to be worth it, has none', async () => {
 });
 
 test('a body that was parsed before is not read again', async () => {
-  const { url } = await refusing((request) => Object.assign(request, { body: { id: 'parsed' } }));
+  let body: unknown = { id: 'parsed' };
+  const { url } = await refusing((request) => Object.assign(request, { body }));
   expect(await idFor(url, 'anything')).toBe('parsed');
+  for (body of ['{"id":1}', Buffer.from('{"id":1}'), null, [{ id: 1 }], { id: 'x'.repeat(100_000) }, { id: 1n }]) {
+    expect(await idFor(url, 'anything')).toBe(null);
+  }
 });
 
 test('a body that is late is not waited for', async () => {

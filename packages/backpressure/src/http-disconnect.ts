@@ -1,0 +1,53 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+const signals = new WeakMap<ServerResponse, AbortSignal>();
+
+/**
+ * A signal that aborts when the client has gone, or its connection was cut, before the response was ended. To be given to
+ * whatever is done for this response: then nobody works on for a client that is not there any more. One for each response,
+ * however often it is asked for; it works under `withAdmission` and without it, in an Express handler too.
+ */
+export function requestSignal(request: IncomingMessage, response: ServerResponse): AbortSignal {
+  const known = signals.get(response);
+  if (known !== undefined) return known;
+  const controller = new AbortController();
+  signals.set(response, controller.signal);
+  const end = (): void => {
+    if (!response.writableEnded) controller.abort();
+  };
+  if (isOver(request, response)) end();
+  else onceOver(request, response, end);
+  return controller.signal;
+}
+
+/** Whether `error` is only what `requestSignal` told the handler. */
+export function isDisconnect(response: ServerResponse, error: unknown): boolean {
+  const signal = signals.get(response);
+  return signal?.aborted === true && signal.reason === error;
+}
+
+/**
+ * Calls `fn` when the last byte of the response was handed over, or the client has gone before that; returns what takes
+ * this back.
+ */
+export function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => void): () => void {
+  response.once('close', fn);
+  // A pipelined request's response has no socket until it is its turn, and is not told of a connection that ends before.
+  if (response.socket !== null) return () => response.off('close', fn);
+  const { socket } = request;
+  // One for each request that is pipelined: eleven of them are no leak, and Node would print a warning.
+  socket.setMaxListeners(0);
+  const forget = (): void => void socket.off('close', fn);
+  socket.once('close', fn);
+  response.once('close', forget);
+  return () => {
+    forget();
+    response.off('close', fn);
+    response.off('close', forget);
+  };
+}
+
+/** Also where the response was never told, since the connection ended before its turn. */
+export function isOver(request: IncomingMessage, response: ServerResponse): boolean {
+  return response.closed || request.socket.destroyed;
+}
