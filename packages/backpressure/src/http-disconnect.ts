@@ -27,24 +27,24 @@ export function isDisconnect(response: ServerResponse, error: unknown): boolean 
 }
 
 /**
- * Calls `fn` when the last byte of the response was handed over, or the client has gone before that; returns what takes
- * this back.
+ * Calls `fn` once, when the last byte of the response was handed over, or the client has gone before that; returns what
+ * takes this back.
  */
 export function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => void): () => void {
-  response.once('close', fn);
   // A pipelined request's response has no socket until it is its turn, and is not told of a connection that ends before.
-  if (response.socket !== null) return () => response.off('close', fn);
-  const { socket } = request;
-  // One for each request that is pipelined: eleven of them are no leak, and Node would print a warning.
-  socket.setMaxListeners(0);
-  const forget = (): void => void socket.off('close', fn);
-  socket.once('close', fn);
-  response.once('close', forget);
-  return () => {
-    forget();
-    response.off('close', fn);
-    response.off('close', forget);
+  const socket = response.socket === null ? request.socket : undefined;
+  const forget = (): void => {
+    response.off('close', over);
+    socket?.off('close', over);
   };
+  const over = (): void => {
+    forget();
+    fn();
+  };
+  response.once('close', over);
+  // One for each request that is pipelined: eleven of them are no leak, and Node would print a warning.
+  socket?.setMaxListeners(0).once('close', over);
+  return forget;
 }
 
 /** Also where the response was never told, since the connection ended before its turn. */

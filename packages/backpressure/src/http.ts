@@ -20,6 +20,8 @@ export interface AdmissionLimiter {
 
 interface AdmissionPermit {
   release(): void;
+  /** In place of `release` where the client has gone: how long that took says nothing about what the server can bear. */
+  ignore?(): void;
 }
 
 /** What a `RateLimiter` has of use here, and one that asks another process. */
@@ -114,7 +116,8 @@ export function withAdmission(
   const serveUnder = (permit: AdmissionPermit, request: IncomingMessage, response: ServerResponse): void => {
     const release = (): void => {
       try {
-        permit.release();
+        if (response.writableEnded || permit.ignore === undefined) permit.release();
+        else permit.ignore();
       } catch (error) {
         report(error);
       }

@@ -1,0 +1,139 @@
+import type { ServerResponse } from 'node:http';
+import { ConcurrencyLimiter } from '@x/backpressure';
+import { type RequestHandler, requestSignal } from '@x/backpressure/http';
+import { expect, test } from 'vitest';
+import { openRaw, serve, until } from './admission-server.ts';
+
+/** Work that goes on until its signal says otherwise. */
+function work(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
+}
+
+test('a client that goes away aborts running work, which is nobody’s failure', async () => {
+  const limiter = new ConcurrencyLimiter({ limit: 1 });
+  const reported: unknown[] = [];
+  const ended: unknown[] = [];
+  const handler: RequestHandler = async (request, response) => {
+    try {
+      await work(requestSignal(request, response));
+    } catch (error) {
+      ended.push(error);
+      throw error;
+    }
+  };
+  const { url } = await serve(handler, { limiter, onError: (error) => reported.push(error) });
+  const client = new AbortController();
+  const call = fetch(url, { signal: client.signal }).catch(() => {});
+  await until(() => limiter.stats().inFlight === 1);
+  client.abort();
+  await call;
+  await limiter.onIdle();
+  await until(() => ended.length === 1);
+  expect(ended).toMatchObject([{ name: 'AbortError' }]);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(reported).toEqual([]);
+});
+
+test('what a handler throws besides, when its client has gone, is reported', async () => {
+  const reported: unknown[] = [];
+  const handler: RequestHandler = async (request, response) => {
+    await work(requestSignal(request, response)).catch(() => {});
+    throw new Error('rolled back badly');
+  };
+  let inWork = 0;
+  const { url } = await serve(
+    (request, response) => {
+      inWork++;
+      return handler(request, response);
+    },
+    { onError: (error) => reported.push(error) },
+  );
+  const client = new AbortController();
+  const call = fetch(url, { signal: client.signal }).catch(() => {});
+  await until(() => inWork === 1);
+  client.abort();
+  await call;
+  await until(() => reported.length === 1);
+  expect(reported).toMatchObject([{ message: 'rolled back badly' }]);
+});
+
+test('an answer that was given aborts nothing, also when the connection ends after it', async () => {
+  const signals: AbortSignal[] = [];
+  const late: AbortSignal[] = [];
+  const { port } = await serve((request, response) => {
+    signals.push(requestSignal(request, response), requestSignal(request, response));
+    response.once('close', () => late.push(requestSignal(request, response)));
+    response.end('ok');
+  }, {});
+  const { socket, text } = await openRaw(port);
+  socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => text().includes('ok') && late.length === 1);
+  socket.destroy();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(signals.map((signal) => signal.aborted)).toEqual([false, false]);
+  expect(new Set([...signals, ...late]).size).toBe(1);
+});
+
+test('asked for first when all is over, it says which way', async () => {
+  const over: { response: ServerResponse; signal: () => AbortSignal }[] = [];
+  const { port } = await serve((request, response) => {
+    over.push({ response, signal: () => requestSignal(request, response) });
+    if (request.url === '/answered') response.end('ok');
+  }, {});
+  const { socket, text } = await openRaw(port);
+  socket.write('GET /answered HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => text().includes('ok'));
+  socket.write('GET /left HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => over.length === 2);
+  socket.destroy();
+  await until(() => over[1]?.response.closed === true);
+  expect(over.map(({ signal }) => signal().aborted)).toEqual([false, true]);
+});
+
+test('a connection that ends aborts all that was pipelined on it, whether it had its turn or not', async () => {
+  const limiter = new ConcurrencyLimiter({ limit: 2 });
+  const signals: AbortSignal[] = [];
+  const { port } = await serve((request, response) => void signals.push(requestSignal(request, response)), { limiter });
+  const { socket } = await openRaw(port);
+  socket.write(
+    ['/1', '/2', '/3'].map((path) => `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}`).join(''),
+  );
+  await until(() => signals.length === 2 && limiter.stats().queued === 1);
+  socket.destroy();
+  await limiter.onIdle();
+  await until(() => signals.every((signal) => signal.aborted));
+  // The one that waited was never begun.
+  expect(signals.length).toBe(2);
+  expect(limiter.stats()).toMatchObject({ inFlight: 0, queued: 0 });
+});
+
+test('a handler that fails while it streams takes what still runs for that answer with it', async () => {
+  let signal: AbortSignal | undefined;
+  const { url } = await serve(async (request, response) => {
+    signal = requestSignal(request, response);
+    response.write('part');
+    throw new Error('broken');
+  }, {});
+  await expect(fetch(url).then((response) => response.text())).rejects.toThrow();
+  await until(() => signal?.aborted === true);
+});
+
+test('what a client left says nothing of capacity; what was answered does', async () => {
+  const outcomes: string[] = [];
+  const permit = { release: () => outcomes.push('release'), ignore: () => outcomes.push('ignore') };
+  const limiter = { tryAcquire: () => permit, acquire: () => Promise.resolve(permit) };
+  let inWork = 0;
+  const { port } = await serve(
+    (request, response) => {
+      inWork++;
+      if (request.url === '/answered') response.end('ok');
+    },
+    { limiter },
+  );
+  const { socket } = await openRaw(port);
+  socket.write('GET /answered HTTP/1.1\r\nHost: x\r\n\r\nGET /left HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => inWork === 2 && outcomes.length === 1);
+  socket.destroy();
+  await until(() => outcomes.length === 2);
+  expect(outcomes).toEqual(['release', 'ignore']);
+});
