@@ -12,7 +12,7 @@ export type PoolErrorCode =
   | 'ERR_UNREACHABLE'
   /** The other side did not answer in time while a connection was being made. */
   | 'ERR_CONNECT_TIMEOUT'
-  /** An established connection broke. */
+  /** An established connection broke, or the server reset the stream. */
   | 'ERR_CONNECTION_LOST'
   /** The server refused the user or the password. */
   | 'ERR_AUTHENTICATION'
@@ -99,4 +99,17 @@ const unreachable = new Set([
   'EHOSTDOWN',
   'EADDRNOTAVAIL',
 ]);
-const lost = new Set(['ECONNRESET', 'EPIPE', 'ECONNABORTED', 'UND_ERR_SOCKET', 'UND_ERR_INFO', 'ENOTCONN']);
+const lost = new Set([
+  'ECONNRESET',
+  'EPIPE',
+  'ECONNABORTED',
+  'ENOTCONN',
+  'UND_ERR_SOCKET',
+  'UND_ERR_INFO',
+  // Of HTTP/2 a stream that was reset, or the session that carried it.
+  'ERR_HTTP2_STREAM_ERROR',
+  'ERR_HTTP2_STREAM_CANCEL',
+  'ERR_HTTP2_SESSION_ERROR',
+  'ERR_HTTP2_GOAWAY_SESSION',
+  'ERR_HTTP2_INVALID_SESSION',
+]);

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { createSecureServer } from 'node:http2';
+import { constants, createSecureServer, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
@@ -59,7 +59,8 @@ it('a second request beside one that is slow goes over a connection of its own',
   atEnd(() => server.close());
   const url = `https://localhost:${(server.address() as AddressInfo).port}`;
   const http = open({ tls: { ca: cert }, hedge: { delayMs: 20 } });
-  await (await http.get(url)).text();
+  // The handshake may take longer than the hedge waits.
+  await (await http.get(url, { hedge: false })).text();
   expect(await (await http.get(`${url}/first`)).text()).toBe('ok');
   expect(http.stats()).toMatchObject({ hedges: 1, hedgesWon: 1 });
   expect(connections).toBe(2);
@@ -82,4 +83,141 @@ it('HTTP/1.1 over TLS is spoken with a server that offers no more, and with http
   });
   const plain = open({ tls: { ca: cert }, http2: false });
   expect(await (await plain.get(url)).text()).toBe('1.1');
+});
+
+/** An HTTP/2 server that does with a stream what it likes. */
+async function streams(
+  onStream: (stream: ServerHttp2Stream, path: string, session: ServerHttp2Session) => void,
+  settings: { maxConcurrentStreams?: number } = {},
+) {
+  const server = createSecureServer({ cert, key, settings });
+  const sessions = new Set<ServerHttp2Session>();
+  server.on('session', (session) => {
+    sessions.add(session);
+    session.on('close', () => sessions.delete(session));
+    session.on('error', () => {});
+  });
+  server.on('stream', (stream, headers) => {
+    stream.on('error', () => {});
+    onStream(stream, headers[':path'] ?? '', stream.session as ServerHttp2Session);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  atEnd(() => {
+    for (const session of sessions) session.destroy();
+    server.close();
+  });
+  return { url: `https://localhost:${(server.address() as AddressInfo).port}`, sessions };
+}
+
+const answer = (stream: ServerHttp2Stream, text = 'ok') => {
+  stream.respond({ ':status': 200 });
+  stream.end(text);
+};
+
+it('a stream that the server resets is an error of its own request, and leaves the others of its connection alone', async () => {
+  const { url, sessions } = await streams((stream, path) => {
+    if (path === '/reset') stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    else if (path === '/half') {
+      stream.respond({ ':status': 200 });
+      stream.write('half', () => stream.destroy(new Error('broken')));
+    } else if (path === '/short') {
+      stream.respond({ ':status': 200, 'content-length': 100 });
+      stream.write('half', () => stream.destroy());
+    } else setTimeout(() => answer(stream), 30);
+  });
+  const http = open({ tls: { ca: cert } });
+  await (await http.get(url)).text();
+  const slow = http.get(`${url}/slow`);
+  await expect(http.get(`${url}/reset`)).rejects.toMatchObject({ code: 'ERR_CONNECTION_LOST' });
+  for (const path of ['/half', '/short']) {
+    await expect(http.get(url + path).then((response) => response.text())).rejects.toMatchObject({
+      code: 'ERR_CONNECTION_LOST',
+    });
+  }
+  expect(await (await slow).text()).toBe('ok');
+  await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, connections: 1, idle: 1 });
+  expect(sessions.size).toBe(1);
+});
+
+it('a server that says that it goes away: nobody waits for ever, and the next request goes over another connection', async () => {
+  const { url, sessions } = await streams((stream, path, session) => {
+    if (path === '/goaway') session.goaway(constants.NGHTTP2_NO_ERROR, 0);
+    else if (path !== '/never') answer(stream);
+  });
+  const http = open({ tls: { ca: cert }, timeoutMs: 5_000 });
+  await (await http.get(url)).text();
+  const outcomes = await Promise.allSettled([
+    http.get(`${url}/never`, { timeoutMs: 500 }),
+    http.post(`${url}/goaway`, { body: 'x' }),
+    http.get(`${url}/other`).then((response) => response.text()),
+  ]);
+  for (const outcome of outcomes) {
+    if (outcome.status === 'rejected') expect(outcome.reason.code).toMatch(/^ERR_(CONNECTION_LOST|TIMEOUT)$/);
+  }
+  // What changes something is not sent again.
+  expect(outcomes[1]).toMatchObject({ status: 'rejected', reason: { code: 'ERR_CONNECTION_LOST' } });
+  expect(await (await http.get(url)).text()).toBe('ok');
+  await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, queued: 0, connections: 1, idle: 1 });
+  await expect.poll(() => sessions.size).toBe(1);
+});
+
+it('no more streams at once than the server takes, and all are served', async () => {
+  let running = 0;
+  let most = 0;
+  const { url, sessions } = await streams(
+    (stream) => {
+      most = Math.max(most, ++running);
+      setTimeout(() => {
+        running--;
+        answer(stream);
+      }, 5);
+    },
+    { maxConcurrentStreams: 3 },
+  );
+  const http = open({ tls: { ca: cert } });
+  await (await http.get(url)).text();
+  const controller = new AbortController();
+  const calls = Array.from({ length: 30 }, () => http.get(url).then((response) => response.text()));
+  const aborted = Array.from({ length: 10 }, () =>
+    http.get(url, { signal: controller.signal }).catch((error) => error),
+  );
+  controller.abort('gone');
+  expect(new Set(await Promise.all(aborted))).toEqual(new Set(['gone']));
+  expect(new Set(await Promise.all(calls))).toEqual(new Set(['ok']));
+  expect(most).toBeLessThanOrEqual(3);
+  await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, queued: 0 });
+  expect(sessions.size).toBeLessThanOrEqual(http.stats().connections);
+});
+
+it('a server that offers HTTP/2 no more is spoken to in HTTP/1.1 from the next connection on, and one that offers it again in HTTP/2', async () => {
+  let port = 0;
+  const listen = async (allow: boolean) => {
+    const handler = (request: { httpVersion: string }, response: { end(text: string): void }) =>
+      response.end(request.httpVersion);
+    const server = allow ? createSecureServer({ cert, key }, handler) : createServer({ cert, key }, handler);
+    const sockets = new Set<{ destroy(): void }>();
+    server.on('secureConnection', (socket) => sockets.add(socket));
+    await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+    ({ port } = server.address() as AddressInfo);
+    return async () => {
+      const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of sockets) socket.destroy();
+      await closed;
+    };
+  };
+  const http = open({ tls: { ca: cert } });
+  for (const [allow, version] of [
+    [true, '2.0'],
+    [false, '1.1'],
+    [true, '2.0'],
+  ] as const) {
+    const close = await listen(allow);
+    const texts = await Promise.all(
+      Array.from({ length: 5 }, async () => (await http.get(`https://localhost:${port}`)).text()),
+    );
+    expect(new Set(texts)).toEqual(new Set([version]));
+    if (allow) expect(http.stats().connections).toBe(1);
+    await close();
+    await expect.poll(() => http.stats().connections).toBe(0);
+  }
 });

@@ -1,51 +1,49 @@
 import type { Connections } from './connections.ts';
-import { Hop, type HopRequest, type HopResponse, isSafe, isStreamed } from './hop.ts';
-
-/** A response and the hop whose body it is. */
-export interface Sent {
-  hop: Hop;
-  response: HopResponse;
-}
+import { Hop, type HopReceiver, type HopRequest, type HopResponse, isSafe, isStreamed } from './hop.ts';
 
 export interface AttemptContext {
-  connections: Connections;
-  maxBytes: number;
-  onRetry: () => void;
+  readonly connections: Connections;
+  readonly maxBytes: number;
+  readonly onRetry: () => void;
+}
+
+/** Told what a request came to, once: callbacks, since promises at each step cost more than the step itself. */
+export interface Receiver {
+  /** `hop` is where the body of the response comes from. */
+  answered(hop: Hop, response: HopResponse, attempt: Sending): void;
+  failed(error: unknown): void;
 }
 
 /** A request on its way: once, or (see HedgedAttempt) several times at once. */
 export interface Sending {
-  run(): Promise<Sent>;
+  start(): void;
   /** Stops it wherever it is, the body of its response included. */
   abort(reason: unknown): void;
 }
 
 /** One request. One that met a kept connection just as the server closed it says nothing of the server: once more, on another. */
-export class Attempt implements Sending {
+export class Attempt implements Sending, HopReceiver {
   readonly #request: HopRequest;
   readonly #context: AttemptContext;
+  readonly #receiver: Receiver;
   /** On a connection that carries nothing else. */
   readonly #alone: boolean;
   #hop: Hop | undefined;
   #aborted = false;
+  #repeated = false;
 
-  constructor(request: HopRequest, context: AttemptContext, alone = false) {
+  constructor(request: HopRequest, context: AttemptContext, receiver: Receiver, alone = false) {
     this.#request = request;
     this.#context = context;
+    this.#receiver = receiver;
     this.#alone = alone;
   }
 
-  async run(): Promise<Sent> {
-    try {
-      return await this.#send();
-    } catch (error) {
-      const { method, body } = this.#request;
-      const lost = (error as { code?: unknown }).code === 'ERR_CONNECTION_LOST';
-      const again = lost && this.#hop?.staleConnection === true && isSafe(method) && !isStreamed(body);
-      if (!again || this.#aborted) throw error;
-      this.#context.onRetry();
-      return this.#send();
-    }
+  start(): void {
+    const { connections, maxBytes } = this.#context;
+    const hop = new Hop(this.#request, connections, maxBytes, this, this.#alone);
+    this.#hop = hop;
+    hop.enter();
   }
 
   abort(reason: unknown): void {
@@ -53,13 +51,30 @@ export class Attempt implements Sending {
     this.#hop?.abort(reason);
   }
 
-  #send(): Promise<Sent> {
-    return new Promise((resolve, reject) => {
-      const { connections, maxBytes } = this.#context;
-      const answered = (response: HopResponse) => resolve({ hop, response });
-      const hop = new Hop(this.#request, connections, maxBytes, answered, reject, this.#alone);
-      this.#hop = hop;
-      hop.enter();
+  answered(hop: Hop, response: HopResponse): void {
+    this.#receiver.answered(hop, response, this);
+  }
+
+  failed(hop: Hop, error: unknown): void {
+    if (!hop.staleConnection || !this.#mayRepeat(error)) {
+      this.#receiver.failed(error);
+      return;
+    }
+    this.#repeated = true;
+    // Not before undici is through with the connection that was lost.
+    queueMicrotask(() => {
+      if (this.#aborted) {
+        this.#receiver.failed(error);
+        return;
+      }
+      this.#context.onRetry();
+      this.start();
     });
+  }
+
+  #mayRepeat(error: unknown): boolean {
+    const { method, body } = this.#request;
+    const lost = (error as { code?: unknown }).code === 'ERR_CONNECTION_LOST';
+    return lost && !this.#aborted && !this.#repeated && isSafe(method) && !isStreamed(body);
   }
 }

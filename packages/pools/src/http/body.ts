@@ -1,11 +1,12 @@
 import { PoolError } from '../errors.ts';
 import { Decoder } from './decoder.ts';
 
-/** Where the bytes come from: to hold them back, to let them come, to give them up. */
+/** Where the bytes come from: to hold them back, to let them come, to give them up; and to be told that no more are wanted. */
 export interface BodySource {
   pause(): void;
   resume(): void;
-  abort(reason: unknown): void;
+  breakOff(reason: unknown): void;
+  settled(): void;
 }
 
 /** What is kept of a body that nobody reads yet, before the sender is held back. Most bodies fit: their connection is free at once. */
@@ -15,7 +16,6 @@ const readAheadBytes = 65_536;
 export class Body {
   readonly #maxBytes: number;
   readonly #source: BodySource;
-  readonly #onSettled: () => void;
   #contentEncoding: string | undefined;
   #decoder: Decoder | undefined;
   #chunks: Buffer[] = [];
@@ -29,10 +29,9 @@ export class Body {
   #settle: (() => void) | undefined;
   #stream: ReadableStreamDefaultController<Uint8Array> | undefined;
 
-  constructor(maxBytes: number, contentEncoding: string | undefined, source: BodySource, onSettled: () => void) {
+  constructor(maxBytes: number, contentEncoding: string | undefined, source: BodySource) {
     this.#maxBytes = maxBytes;
     this.#source = source;
-    this.#onSettled = onSettled;
     this.#contentEncoding = contentEncoding;
   }
 
@@ -74,7 +73,7 @@ export class Body {
     } catch {
       // The reader has cancelled the stream: nobody is left to be told.
     }
-    this.#onSettled();
+    this.#source.settled();
   }
 
   async bytes(): Promise<Buffer> {
@@ -183,12 +182,12 @@ export class Body {
     } catch {
       // The reader has cancelled the stream.
     }
-    this.#onSettled();
+    this.#source.settled();
   }
 
   #giveUp(error: unknown): void {
     this.fail(error);
-    this.#source.abort(error);
+    this.#source.breakOff(error);
   }
 }
 

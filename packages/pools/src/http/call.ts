@@ -2,42 +2,57 @@ import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs } from '../check-options.ts';
 import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
-import { Attempt, type AttemptContext, type Sending, type Sent } from './attempt.ts';
+import { Attempt, type AttemptContext, type Receiver, type Sending } from './attempt.ts';
 import type { Hedge } from './hedge.ts';
 import { HedgedAttempt, type HedgeEvents } from './hedged-attempt.ts';
 import type { Hop, HopRequest, HopResponse } from './hop.ts';
 import { redirected } from './redirect.ts';
 import { HttpResponse } from './response.ts';
-import type { Retry } from './retry.ts';
+import type { Outcome, Retry } from './retry.ts';
 
+/** What all calls of a pool have in common. */
 export interface CallContext extends AttemptContext, HedgeEvents {
-  clock: Clock;
-  active: Set<Call>;
-  maxRedirects: number;
+  readonly clock: Clock;
+  readonly active: Set<Call>;
+  readonly maxRedirects: number;
   /** Decides on retries, where they are wanted. */
-  retry: Retry | undefined;
-  /** Decides on second requests beside the first one, where they are wanted. */
-  hedge: Hedge | undefined;
-  onOver: (call: Call) => void;
+  readonly retry: Retry | undefined;
+  readonly onOver: (call: Call) => void;
 }
 
-/** One call of `request`: its hops, under one deadline and one signal, until the last body is over. */
-export class Call {
+/**
+ * One call of `request`: its hops, under one deadline and one signal, until the last body is over. A request is sent; what it
+ * comes to is the caller's, or is followed by another: a redirect's at once, a retry after a wait.
+ */
+export class Call implements Receiver {
   #request: HopRequest;
   readonly #context: CallContext;
+  /** Decides on second requests beside the first one, where they are wanted. */
+  readonly #hedge: Hedge | undefined;
   readonly #removeAbort: (() => void) | undefined;
   readonly #timer: unknown;
+  #unreadTimer: unknown;
   /** When the time of the call is over, where somebody asks. */
   readonly #deadline: number;
+  #resolve!: (response: HttpResponse) => void;
+  #reject!: (error: unknown) => void;
   #sending: Sending | undefined;
+  #redirects = 0;
   #retries = 0;
   #aborted: { reason: unknown } | undefined;
   #stopWaiting: ((reason: unknown) => void) | undefined;
   /** Responses that were not for the caller and whose bodies are still coming in, so that their connections can be used again. */
-  readonly #draining: Hop[] = [];
+  #draining: Hop[] | undefined;
 
-  constructor(request: HopRequest, signal: AbortSignal | undefined, timeoutMs: number, context: CallContext) {
+  constructor(
+    request: HopRequest,
+    signal: AbortSignal | undefined,
+    timeoutMs: number,
+    hedge: Hedge | undefined,
+    context: CallContext,
+  ) {
     this.#request = request;
+    this.#hedge = hedge;
     this.#context = context;
     this.#deadline = context.retry === undefined ? Number.POSITIVE_INFINITY : context.clock.now() + timeoutMs;
     context.active.add(this);
@@ -46,28 +61,18 @@ export class Call {
       timeoutMs > longestTimerMs
         ? undefined
         : context.clock.setTimeout(() => {
-            const { origin } = this.#request.url;
+            const { origin } = this.#request;
             this.abort(new PoolError('ERR_TIMEOUT', `${origin} did not answer within ${timeoutMs} ms`));
           }, timeoutMs);
   }
 
-  async run(): Promise<HttpResponse> {
-    try {
-      for (let redirects = 0; ; redirects++) {
-        const { hop, response } = await this.#sendUntilDone();
-        const next = this.#next(response, redirects);
-        if (next === undefined) {
-          hop.whenOver(() => this.#end());
-          return new HttpResponse(response.status, response.headers, this.#request.url.href, response.body);
-        }
-        this.#drain(hop, response);
-        this.#request = next;
-      }
-    } catch (error) {
-      this.#sending?.abort(error);
-      this.#end();
-      throw error;
-    }
+  run(): Promise<HttpResponse> {
+    return new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+      this.#context.retry?.earn(this.#request.origin);
+      this.#send();
+    });
   }
 
   abort(reason: unknown): void {
@@ -81,71 +86,119 @@ export class Call {
     this.#stopWaiting?.(reason);
   }
 
-  #next(response: HopResponse, redirects: number): HopRequest | undefined {
+  answered(hop: Hop, response: HopResponse): void {
+    if (this.#aborted !== undefined) {
+      this.#fail(this.#aborted.reason);
+      return;
+    }
+    try {
+      const waitMs = this.#retryDelay({ response });
+      if (waitMs === undefined) {
+        const next = this.#next(response);
+        if (next === undefined) this.#hand(hop, response);
+        else this.#follow(next, hop, response);
+        return;
+      }
+      this.#drain(hop, response);
+      this.#sendAfter(waitMs);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  failed(error: unknown): void {
+    const waitMs = this.#aborted === undefined ? this.#retryDelay({ error }) : undefined;
+    if (waitMs !== undefined) this.#sendAfter(waitMs);
+    else this.#fail(this.#aborted === undefined ? error : this.#aborted.reason);
+  }
+
+  #send(): void {
+    const delayMs = this.#hedge?.delay(this.#request);
+    this.#sending =
+      this.#hedge === undefined || delayMs === undefined
+        ? new Attempt(this.#request, this.#context, this)
+        : new HedgedAttempt(this.#request, this.#context, this, this.#hedge, delayMs);
+    this.#sending.start();
+  }
+
+  #hand(hop: Hop, response: HopResponse): void {
+    // Without a time-out a response that was dropped would hold its connection for ever.
+    if (this.#timer === undefined) {
+      this.#unreadTimer = this.#context.clock.setTimeout(() => {
+        if (!response.body.used) this.abort(new PoolError('ERR_TIMEOUT', 'Nobody has read the body of the response'));
+      }, unreadMs);
+    }
+    hop.whenOver(() => this.#end());
+    this.#resolve(new HttpResponse(response, this.#request.url));
+  }
+
+  #follow(next: HopRequest, hop: Hop, response: HopResponse): void {
+    this.#redirects++;
+    this.#drain(hop, response);
+    this.#request = next;
+    this.#context.retry?.earn(next.origin);
+    // A short body comes with its headers: then its connection is free for what follows.
+    queueMicrotask(() => {
+      if (this.#aborted === undefined) this.#send();
+      else this.#fail(this.#aborted.reason);
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.#sending?.abort(error);
+    this.#end();
+    this.#reject(error);
+  }
+
+  #next(response: HopResponse): HopRequest | undefined {
     const { maxRedirects } = this.#context;
     if (maxRedirects === 0) return undefined;
     const next = redirected(this.#request, response);
-    if (next === undefined || redirects < maxRedirects) return next;
-    const { origin } = this.#request.url;
+    if (next === undefined || this.#redirects < maxRedirects) return next;
+    const { origin } = this.#request;
     throw new PoolError('ERR_TOO_MANY_REDIRECTS', `${origin} redirected more than ${maxRedirects} times`, {
       status: response.status,
     });
   }
 
-  /** The request, repeated as often as the policy for retries has it. */
-  async #sendUntilDone(): Promise<Sent> {
-    const { retry, clock, onRetry } = this.#context;
-    if (retry === undefined) return this.#send();
-    retry.earn(this.#request.url.origin);
-    for (;;) {
-      const outcome: Sent | { error: unknown } = await this.#send().catch((error: unknown) => ({ error }));
-      if (this.#aborted !== undefined) throw this.#aborted.reason;
-      const waitMs = retry.delay(this.#request, outcome, this.#retries, this.#deadline - clock.now());
-      if (waitMs === undefined) {
-        if ('error' in outcome) throw outcome.error;
-        return outcome;
-      }
-      if ('hop' in outcome) this.#drain(outcome.hop, outcome.response);
-      await this.#wait(waitMs);
-      this.#retries++;
-      onRetry();
-    }
+  #retryDelay(outcome: Outcome): number | undefined {
+    return this.#context.retry?.delay(this.#request, outcome, this.#retries, this.#deadline);
   }
 
-  #wait(ms: number): Promise<void> {
-    const { clock } = this.#context;
-    return new Promise((resolve, reject) => {
-      const timer = clock.setTimeout(() => {
-        this.#stopWaiting = undefined;
-        resolve();
-      }, ms);
-      this.#stopWaiting = (reason) => {
-        this.#stopWaiting = undefined;
-        clock.clearTimeout(timer);
-        reject(reason);
-      };
-    });
+  #sendAfter(ms: number): void {
+    const { clock, onRetry } = this.#context;
+    const timer = clock.setTimeout(() => {
+      // Late: the end of the call is due as well, and an attempt would be sent for nothing.
+      if (clock.now() >= this.#deadline) return;
+      this.#stopWaiting = undefined;
+      this.#retries++;
+      onRetry();
+      this.#send();
+    }, ms);
+    this.#stopWaiting = (reason) => {
+      this.#stopWaiting = undefined;
+      clock.clearTimeout(timer);
+      this.#fail(reason);
+    };
   }
 
   #drain(hop: Hop, response: HopResponse): void {
     response.body.drain();
+    this.#draining ??= [];
     this.#draining.push(hop);
   }
 
-  #send(): Promise<Sent> {
-    const { hedge } = this.#context;
-    const delayMs = hedge?.delay(this.#request);
-    this.#sending =
-      hedge === undefined || delayMs === undefined
-        ? new Attempt(this.#request, this.#context)
-        : new HedgedAttempt(this.#request, this.#context, hedge, delayMs);
-    return this.#sending.run();
-  }
-
   #end(): void {
-    this.#context.clock.clearTimeout(this.#timer);
+    const { clock } = this.#context;
+    clock.clearTimeout(this.#timer);
+    clock.clearTimeout(this.#unreadTimer);
     this.#removeAbort?.();
-    for (const hop of this.#draining) hop.abort(new PoolError('ERR_TIMEOUT', 'The call is over'));
+    if (this.#draining !== undefined) {
+      for (const hop of this.#draining) hop.abort(new PoolError('ERR_TIMEOUT', 'The call is over'));
+    }
     this.#context.onOver(this);
   }
 }
+
+/** How long a body may wait for somebody to read it when the call has no time-out. */
+const unreadMs = 30_000;

@@ -61,10 +61,9 @@ export class Connections {
   }
 
   /** Starts the exchange on a connection, now or when one is free. Returns a function that takes it out of the queue. */
-  enter(url: URL, exchange: Exchange): (() => void) | undefined {
+  enter(url: URL, key: string, exchange: Exchange): (() => void) | undefined {
     if (this.#closed) throw new PoolError('ERR_POOL_CLOSED', 'HttpPool is closed');
-    const rule = this.#egress.check(url);
-    const origin = this.#origin(url, rule);
+    const origin = this.#origin(url, key, this.#egress.check(url, key));
     if (origin.waiting.size === 0 && this.#place(origin, exchange)) return undefined;
     if (origin.waiting.size >= originShare * (this.#limits.maxQueued - this.#queued)) {
       this.#forget(origin);
@@ -122,12 +121,12 @@ export class Connections {
     await Promise.allSettled(clients.map(({ client }) => client.destroy(reason)));
   }
 
-  #origin(url: URL, rule: AddressRule | undefined): Origin {
-    let origin = this.#origins.get(url.origin);
+  #origin(url: URL, key: string, rule: AddressRule | undefined): Origin {
+    let origin = this.#origins.get(key);
     if (origin === undefined) {
       const protocol = this.#limits.http2 && url.protocol === 'https:' ? 'unknown' : 'single';
-      origin = { key: url.origin, rule, connections: new Set(), resting: [], waiting: new Set(), protocol };
-      this.#origins.set(url.origin, origin);
+      origin = { key, rule, connections: new Set(), resting: [], waiting: new Set(), protocol };
+      this.#origins.set(key, origin);
     }
     return origin;
   }

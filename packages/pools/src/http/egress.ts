@@ -49,23 +49,23 @@ export class Egress {
   }
 
   /** Throws when nothing at this origin may be reached, else gives the rule for its address, if there is one. */
-  check(url: URL): AddressRule | undefined {
+  check(url: URL, origin: string): AddressRule | undefined {
     const policy = this.#policy;
     if (policy === undefined) return undefined;
-    if (this.#listed.has(url.origin)) return this.#listed.get(url.origin);
+    if (this.#listed.has(origin)) return this.#listed.get(origin);
     if (policy.allowPublic === false && policy.allowPrivate !== true) {
-      throw denied(url.origin, 'is not in allowOrigins');
+      throw denied(origin, 'is not in allowOrigins');
     }
     if (policy.allowSchemes !== undefined && !policy.allowSchemes.some((scheme) => `${scheme}:` === url.protocol)) {
-      throw denied(url.origin, `has a scheme that is not allowed (${url.protocol.slice(0, -1)})`);
+      throw denied(origin, `has a scheme that is not allowed (${url.protocol.slice(0, -1)})`);
     }
     const port = portOf(url);
     if (policy.allowPorts !== undefined && !policy.allowPorts.includes(port)) {
-      throw denied(url.origin, `has a port that is not allowed (${port})`);
+      throw denied(origin, `has a port that is not allowed (${port})`);
     }
     // A literal is refused here already, so that it costs no connection slot; a name is resolved only to connect.
     const literal = literalOf(url);
-    if (literal !== undefined) this.#unlisted(literal, url.origin);
+    if (literal !== undefined) this.#unlisted(literal, origin);
     return this.#unlisted;
   }
 

@@ -43,19 +43,19 @@ export class Hedge {
   /** A request goes out: how long it may be without an answer, in milliseconds; undefined when it is sent once, come what may. */
   delay(request: HopRequest): number | undefined {
     if (!isSafe(request.method) || isStreamed(request.body)) return undefined;
-    this.#budgets.earn(request.url.origin);
+    this.#budgets.earn(request.origin);
     if (this.#delayMs !== undefined) return this.#delayMs;
-    const p95 = this.#latencies.p95(request.url.origin);
+    const p95 = this.#latencies.p95(request.origin);
     return p95 === undefined ? Number.POSITIVE_INFINITY : Math.max(leastDelayMs, p95);
   }
 
   /** Takes one from the budget, if there is one. */
   spend(request: HopRequest): boolean {
-    return this.#budgets.spend(request.url.origin);
+    return this.#budgets.spend(request.origin);
   }
 
   answered(request: HopRequest, ms: number): void {
-    if (this.#delayMs === undefined) this.#latencies.observe(request.url.origin, ms);
+    if (this.#delayMs === undefined) this.#latencies.observe(request.origin, ms);
   }
 }
 

@@ -1,12 +1,14 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
-import { networkErrorCode, PoolError } from '../errors.ts';
-import { Body, tooLarge } from './body.ts';
+import { networkErrorCode, PoolError, type PoolErrorCode } from '../errors.ts';
+import { Body, type BodySource, tooLarge } from './body.ts';
 import type { Connections } from './connections.ts';
 import type { Connection, Exchange } from './origin.ts';
 
 export interface HopRequest {
   url: URL;
+  /** That of `url`, which works it out anew each time. */
+  origin: string;
   method: string;
   headers: Record<string, string | string[]>;
   body: string | Uint8Array | AsyncIterable<Uint8Array | string> | undefined;
@@ -18,14 +20,19 @@ export interface HopResponse {
   body: Body;
 }
 
+/** Told once what a hop came to. */
+export interface HopReceiver {
+  answered(hop: Hop, response: HopResponse): void;
+  failed(hop: Hop, error: unknown): void;
+}
+
 /** One request on one connection, and the body that comes back. A redirect makes another. */
-export class Hop implements Exchange, Dispatcher.DispatchHandler {
+export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   readonly exclusive: boolean;
   readonly #request: HopRequest;
   readonly #connections: Connections;
   readonly #maxBytes: number;
-  readonly #resolve: (response: HopResponse) => void;
-  readonly #reject: (error: unknown) => void;
+  readonly #receiver: HopReceiver;
   #onOver: (() => void) | undefined;
   #connection: Connection | undefined;
   #controller: Dispatcher.DispatchController | undefined;
@@ -34,27 +41,26 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
   #aborted: { reason: unknown } | undefined;
   #left = false;
   #over = false;
+  /** Bytes that were announced and have not come yet. */
+  #missing = 0;
   /** The request went out on a connection that had been used before, and not a byte has come back. */
   staleConnection = false;
 
-  constructor(
-    request: HopRequest,
-    connections: Connections,
-    maxBytes: number,
-    resolve: (response: HopResponse) => void,
-    reject: (error: unknown) => void,
-    alone = false,
-  ) {
+  constructor(request: HopRequest, connections: Connections, maxBytes: number, receiver: HopReceiver, alone: boolean) {
     this.#request = request;
     this.#connections = connections;
     this.#maxBytes = maxBytes;
-    this.#resolve = resolve;
-    this.#reject = reject;
+    this.#receiver = receiver;
     this.exclusive = alone || !isSafe(request.method) || isStreamed(request.body);
   }
 
+  /** Takes a connection, or a place in the queue for one. */
   enter(): void {
-    this.#dequeue = this.#connections.enter(this.#request.url, this);
+    try {
+      this.#dequeue = this.#connections.enter(this.#request.url, this.#request.origin, this);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   start(connection: Connection): void {
@@ -105,7 +111,7 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
     if (this.#aborted !== undefined) controller.abort(asError(this.#aborted.reason));
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
+  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200 || this.#aborted !== undefined) return;
     this.staleConnection = false;
     const length = Number(headers['content-length']);
@@ -115,32 +121,45 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
     }
     const encoding = headers['content-encoding'];
     const hasBody = this.#request.method !== 'HEAD' && status !== 204 && status !== 304;
-    const body = new Body(
-      this.#maxBytes,
-      hasBody ? encoding : undefined,
-      {
-        pause: () => controller.pause(),
-        resume: () => controller.resume(),
-        abort: (reason) => controller.abort(asError(reason)),
-      },
-      () => this.#finish(),
-    );
+    if (hasBody && length > 0) this.#missing = length;
+    const body = new Body(this.#maxBytes, hasBody ? encoding : undefined, this);
     this.#body = body;
-    this.#resolve({ status, headers, body });
+    this.#receiver.answered(this, { status, headers, body });
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#missing -= chunk.length;
     this.#body?.push(chunk);
   }
 
   onResponseEnd(): void {
     this.#leave(false);
-    this.#body?.finish();
+    // Over HTTP/2 undici takes a stream that was reset without an error for one that has ended.
+    if (this.#missing > 0) this.#fail(networkError('ERR_CONNECTION_LOST', this.#request.origin));
+    else this.#body?.finish();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     this.#leave(true);
-    this.#fail(this.#aborted === undefined ? toPoolError(error, this.#request.url) : this.#aborted.reason);
+    this.#fail(this.#aborted === undefined ? toPoolError(error, this.#request.origin) : this.#aborted.reason);
+  }
+
+  pause(): void {
+    this.#controller?.pause();
+  }
+
+  resume(): void {
+    this.#controller?.resume();
+  }
+
+  breakOff(reason: unknown): void {
+    this.#controller?.abort(asError(reason));
+  }
+
+  settled(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#onOver?.();
   }
 
   #fail(error: unknown): void {
@@ -148,20 +167,15 @@ export class Hop implements Exchange, Dispatcher.DispatchHandler {
       this.#body.fail(error);
       return;
     }
-    this.#reject(error);
-    this.#finish();
+    if (this.#over) return;
+    this.settled();
+    this.#receiver.failed(this, error);
   }
 
   #leave(failed: boolean): void {
     if (this.#left || this.#connection === undefined) return;
     this.#left = true;
     this.#connections.leave(this.#connection, failed);
-  }
-
-  #finish(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#onOver?.();
   }
 }
 
@@ -175,25 +189,27 @@ export function isStreamed(body: HopRequest['body']): boolean {
 }
 
 /** The error for the caller: a stable code, the origin but neither path nor query, and what undici or Node said as its cause. */
-function toPoolError(error: unknown, url: URL): Error {
+function toPoolError(error: unknown, origin: string): Error {
   if (error instanceof PoolError) return error;
   const code = (error as { code?: unknown } | undefined)?.code;
   const refusal = (error as { cause?: unknown } | undefined)?.cause;
   if (refusal instanceof PoolError) return refusal;
   switch (code) {
     case 'UND_ERR_CONNECT_TIMEOUT':
-      return new PoolError('ERR_CONNECT_TIMEOUT', `${url.origin} did not answer in time to connect`, { cause: error });
+      return new PoolError('ERR_CONNECT_TIMEOUT', `${origin} did not answer in time to connect`, { cause: error });
     case 'UND_ERR_HEADERS_TIMEOUT':
     case 'UND_ERR_BODY_TIMEOUT':
-      return new PoolError('ERR_TIMEOUT', `${url.origin} stopped answering`, { cause: error });
+      return new PoolError('ERR_TIMEOUT', `${origin} stopped answering`, { cause: error });
     case 'UND_ERR_DESTROYED':
     case 'UND_ERR_CLOSED':
       return new PoolError('ERR_POOL_CLOSED', 'HttpPool is closed', { cause: error });
-    default: {
-      const kind = networkErrorCode(error);
-      return new PoolError(kind, `${describe[kind] ?? 'The request failed'}: ${url.origin}`, { cause: error });
-    }
+    default:
+      return networkError(networkErrorCode(error), origin, error);
   }
+}
+
+function networkError(code: PoolErrorCode, origin: string, cause?: unknown): PoolError {
+  return new PoolError(code, `${describe[code] ?? 'The request failed'}: ${origin}`, { cause });
 }
 
 const describe: Partial<Record<string, string>> = {

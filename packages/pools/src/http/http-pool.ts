@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici';
 import { numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
-import { Call } from './call.ts';
+import { Call, type CallContext } from './call.ts';
 import { Connections } from './connections.ts';
 import { DnsCache } from './dns-cache.ts';
 import { Egress, type EgressPolicy, type LookupAll } from './egress.ts';
@@ -89,10 +89,8 @@ export class HttpPool implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #connections: Connections;
   readonly #timeoutMs: number;
-  readonly #maxRedirects: number;
-  readonly #maxResponseBytes: number;
-  readonly #retry: Retry | undefined;
   readonly #hedge: Hedge | undefined;
+  readonly #calls: CallContext;
   readonly #active = new Set<Call>();
   readonly #responses: Record<string, number> = {};
   readonly #failures: Record<string, number> = {};
@@ -111,11 +109,7 @@ export class HttpPool implements AsyncDisposable {
     ) => numberOption('HttpPool', option, options[option] as number | undefined, fallback, rule);
     this.name = options.name ?? 'http';
     this.#clock = options.clock ?? systemClock;
-    this.#timeoutMs = number('timeoutMs', 30_000, { min: 1, infinity: true });
-    this.#maxRedirects = number('maxRedirects', 5, { min: 0, integer: true });
-    this.#maxResponseBytes = number('maxResponseBytes', 10_485_760, { min: 0, integer: true, infinity: true });
-    this.#retry =
-      options.retry === undefined ? undefined : new Retry(options.retry, this.#clock, options.random ?? Math.random);
+    this.#timeoutMs = number('timeoutMs', 30_000, timeoutRule);
     this.#hedge = options.hedge === undefined ? undefined : new Hedge(options.hedge, this.#clock);
     const names = new DnsCache(
       options.lookup ?? dnsLookup,
@@ -142,49 +136,41 @@ export class HttpPool implements AsyncDisposable {
       (hostname) => names.expire(hostname),
     );
     this.dispatcher = new PoolDispatcher(this.#connections);
+    this.#calls = {
+      connections: this.#connections,
+      clock: this.#clock,
+      active: this.#active,
+      maxRedirects: number('maxRedirects', 5, { min: 0, integer: true }),
+      maxBytes: number('maxResponseBytes', 10_485_760, { min: 0, integer: true, infinity: true }),
+      retry:
+        options.retry === undefined ? undefined : new Retry(options.retry, this.#clock, options.random ?? Math.random),
+      onRetry: () => {
+        this.#retries++;
+      },
+      onHedge: () => {
+        this.#hedges++;
+      },
+      onHedgeWon: () => {
+        this.#hedgesWon++;
+      },
+      onOver: (call) => {
+        this.#active.delete(call);
+        if (this.#active.size === 0) this.#onIdle?.();
+      },
+    };
   }
 
   /** Sends a request. Any status resolves; what rejects has a `code`. */
-  async request(url: string | URL, options: HttpRequestOptions = {}): Promise<HttpResponse> {
-    options.signal?.throwIfAborted();
-    this.#requests++;
-    try {
-      if (this.#closed !== undefined) throw new PoolError('ERR_POOL_CLOSED', `HttpPool ${this.name} is closed`);
-      const timeoutMs = numberOption('HttpPool.request', 'timeoutMs', options.timeoutMs, this.#timeoutMs, {
-        min: 1,
-        infinity: true,
-      });
-      const response = await new Call(hopRequest(url, options), options.signal, timeoutMs, {
-        connections: this.#connections,
-        clock: this.#clock,
-        active: this.#active,
-        maxRedirects: this.#maxRedirects,
-        maxBytes: this.#maxResponseBytes,
-        retry: this.#retry,
-        hedge: options.hedge === false ? undefined : this.#hedge,
-        ...this.#events,
-      }).run();
-      const statusClass = `${Math.floor(response.status / 100)}xx`;
-      this.#responses[statusClass] = (this.#responses[statusClass] ?? 0) + 1;
-      return response;
-    } catch (error) {
-      // An abort is nobody's failure.
-      if (options.signal?.aborted !== true || error !== options.signal.reason) {
-        const code = String((error as { code?: unknown }).code ?? 'ERR_UNKNOWN');
-        this.#failures[code] = (this.#failures[code] ?? 0) + 1;
-        // The stack of an error from a socket ends in the event loop; the caller wants to see the caller.
-        if (error instanceof PoolError) Error.captureStackTrace(error, this.request);
-      }
-      throw error;
-    }
+  request(url: string | URL, options: HttpRequestOptions = {}): Promise<HttpResponse> {
+    return this.#request(url, options.method ?? 'GET', options);
   }
 
   get(url: string | URL, options: Omit<HttpRequestOptions, 'method'> = {}): Promise<HttpResponse> {
-    return this.request(url, { ...options, method: 'GET' });
+    return this.#request(url, 'GET', options);
   }
 
   post(url: string | URL, options: Omit<HttpRequestOptions, 'method'> = {}): Promise<HttpResponse> {
-    return this.request(url, { ...options, method: 'POST' });
+    return this.#request(url, 'POST', options);
   }
 
   /** The parsed body of a 2xx response; anything else rejects, with `status` and, where the server said so, `retryAfterMs`. */
@@ -251,20 +237,35 @@ export class HttpPool implements AsyncDisposable {
     });
   }
 
-  /** What calls tell of; made once, not for each call. */
-  readonly #events = {
-    onRetry: (): void => {
-      this.#retries++;
-    },
-    onHedge: (): void => {
-      this.#hedges++;
-    },
-    onHedgeWon: (): void => {
-      this.#hedgesWon++;
-    },
-    onOver: (call: Call): void => {
-      this.#active.delete(call);
-      if (this.#active.size === 0) this.#onIdle?.();
-    },
-  };
+  async #request(url: string | URL, method: string, options: HttpRequestOptions): Promise<HttpResponse> {
+    const { signal, hedge } = options;
+    signal?.throwIfAborted();
+    this.#requests++;
+    try {
+      if (this.#closed !== undefined) throw new PoolError('ERR_POOL_CLOSED', `HttpPool ${this.name} is closed`);
+      const timeoutMs =
+        options.timeoutMs === undefined
+          ? this.#timeoutMs
+          : numberOption('HttpPool.request', 'timeoutMs', options.timeoutMs, 0, timeoutRule);
+      const request = hopRequest(url, method, options);
+      const call = new Call(request, signal, timeoutMs, hedge === false ? undefined : this.#hedge, this.#calls);
+      const response = await call.run();
+      const statusClass = statusClasses[Math.floor(response.status / 100)] ?? 'other';
+      this.#responses[statusClass] = (this.#responses[statusClass] ?? 0) + 1;
+      return response;
+    } catch (error) {
+      // An abort is nobody's failure.
+      if (signal?.aborted !== true || error !== signal.reason) {
+        const code = String((error as { code?: unknown }).code ?? 'ERR_UNKNOWN');
+        this.#failures[code] = (this.#failures[code] ?? 0) + 1;
+        // The stack of an error from a socket ends in the event loop; the caller wants to see the caller.
+        if (error instanceof PoolError) Error.captureStackTrace(error, this.#request);
+      }
+      throw error;
+    }
+  }
 }
+
+const timeoutRule = { min: 1, infinity: true } as const;
+
+const statusClasses: readonly (string | undefined)[] = [undefined, '1xx', '2xx', '3xx', '4xx', '5xx'];

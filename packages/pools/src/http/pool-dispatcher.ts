@@ -39,7 +39,8 @@ export class PoolDispatcher extends Dispatcher {
       fail: (error) => tell(handler, error),
     };
     try {
-      const dequeue = this.#connections.enter(new URL(String(options.origin)), exchange);
+      const url = new URL(String(options.origin));
+      const dequeue = this.#connections.enter(url, url.origin, exchange);
       if (dequeue !== undefined) stopsBy(dequeue);
     } catch (error) {
       // fetch expects its handler to be told later, not while it is still dispatching.

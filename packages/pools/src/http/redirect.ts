@@ -11,11 +11,12 @@ export function redirected(request: HopRequest, response: HopResponse): HopReque
       ? request.method !== 'HEAD' && request.method !== 'GET'
       : response.status <= 302 && request.method === 'POST';
   if (!dropsBody && isStreamed(request.body)) {
-    throw new PoolError('ERR_INVALID_RESPONSE', `${request.url.origin} redirected a request whose body is a stream`, {
+    throw new PoolError('ERR_INVALID_RESPONSE', `${request.origin} redirected a request whose body is a stream`, {
       status: response.status,
     });
   }
-  const sameOrigin = url.origin === request.url.origin;
+  const { origin } = url;
+  const sameOrigin = origin === request.origin;
   const headers: HopRequest['headers'] = {};
   for (const [name, value] of Object.entries(request.headers)) {
     if (name === 'host' || (dropsBody && name.startsWith('content-'))) continue;
@@ -23,6 +24,7 @@ export function redirected(request: HopRequest, response: HopResponse): HopReque
   }
   return {
     url,
+    origin,
     method: dropsBody ? 'GET' : request.method,
     headers,
     body: dropsBody ? undefined : request.body,

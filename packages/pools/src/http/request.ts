@@ -20,8 +20,9 @@ export interface HttpRequestOptions {
 }
 
 /** The first request of a call: checked, its names in lower case, its body as it is sent. */
-export function hopRequest(target: string | URL, options: HttpRequestOptions): HopRequest {
-  const url = typeof target === 'string' ? parseUrl(target) : target;
+export function hopRequest(target: string | URL, method: string, options: HttpRequestOptions): HopRequest {
+  // A URL is copied: its owner may change it while the request waits.
+  const url = parseUrl(typeof target === 'string' ? target : target.href);
   if (url.protocol !== 'http:' && url.protocol !== 'https:') throw invalidUrl(`its scheme is ${url.protocol}`);
   if (url.username !== '' || url.password !== '') throw invalidUrl('it holds credentials; send them in a header');
   const headers = headerRecord(options.headers);
@@ -34,7 +35,7 @@ export function hopRequest(target: string | URL, options: HttpRequestOptions): H
     body = body.toString();
     headers['content-type'] ??= 'application/x-www-form-urlencoded;charset=UTF-8';
   }
-  return { url, method: (options.method ?? 'GET').toUpperCase(), headers, body };
+  return { url, origin: url.origin, method: method.toUpperCase(), headers, body };
 }
 
 function parseUrl(text: string): URL {

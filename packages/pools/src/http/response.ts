@@ -1,21 +1,26 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { PoolError } from '../errors.ts';
 import type { Body } from './body.ts';
+import type { HopResponse } from './hop.ts';
 
 /** The response to a request, whatever its status. Its body can be read once, in one of four ways. */
 export class HttpResponse {
   readonly status: number;
-  /** The address that answered: the last one, after redirects. */
-  readonly url: string;
+  readonly #url: URL;
   readonly #rawHeaders: IncomingHttpHeaders;
   readonly #body: Body;
   #headers: Headers | undefined;
 
-  constructor(status: number, headers: IncomingHttpHeaders, url: string, body: Body) {
-    this.status = status;
-    this.url = url;
-    this.#rawHeaders = headers;
-    this.#body = body;
+  constructor(response: HopResponse, url: URL) {
+    this.status = response.status;
+    this.#url = url;
+    this.#rawHeaders = response.headers;
+    this.#body = response.body;
+  }
+
+  /** The address that answered: the last one, after redirects. */
+  get url(): string {
+    return this.#url.href;
   }
 
   /** Whether the status is 2xx. */
@@ -40,11 +45,11 @@ export class HttpResponse {
   }
 
   async json<T = unknown>(): Promise<T> {
-    const text = await this.text();
+    const text = decode(await this.#body.bytes());
     try {
       return JSON.parse(text) as T;
     } catch (error) {
-      throw new PoolError('ERR_INVALID_RESPONSE', `The response of ${new URL(this.url).origin} is not JSON`, {
+      throw new PoolError('ERR_INVALID_RESPONSE', `The response of ${this.#url.origin} is not JSON`, {
         status: this.status,
         bodyStart: text.slice(0, 200),
         cause: error,
@@ -53,10 +58,7 @@ export class HttpResponse {
   }
 
   async text(): Promise<string> {
-    const bytes = await this.#body.bytes();
-    // The byte order mark is not part of the text (WHATWG Encoding, "UTF-8 decode").
-    const start = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0;
-    return bytes.toString('utf8', start);
+    return decode(await this.#body.bytes());
   }
 
   async bytes(): Promise<Uint8Array> {
@@ -72,6 +74,11 @@ export class HttpResponse {
   discard(): void {
     this.#body.discard();
   }
+}
+
+/** The byte order mark is not part of the text (WHATWG Encoding, "UTF-8 decode"). */
+function decode(bytes: Buffer): string {
+  return bytes.toString('utf8', bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0);
 }
 
 /** The milliseconds that a `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3). */

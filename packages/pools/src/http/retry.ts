@@ -60,9 +60,9 @@ export class Retry {
 
   /**
    * How long to wait before the next attempt, in milliseconds; undefined when there is none: it could not succeed, must not
-   * be made, or would come after the time of the call (`leftMs`) is over.
+   * be made, or would come after the time of the call is over (`deadline`, by the clock).
    */
-  delay(request: HopRequest, outcome: Outcome, retries: number, leftMs: number): number | undefined {
+  delay(request: HopRequest, outcome: Outcome, retries: number, deadline: number): number | undefined {
     if (retries >= this.#maxRetries || !idempotent.has(request.method) || isStreamed(request.body)) return undefined;
     if (!('response' in outcome ? this.#statuses.has(outcome.response.status) : mayPass(outcome.error))) {
       return undefined;
@@ -74,7 +74,8 @@ export class Retry {
         ? retryAfter(outcome.response.headers['retry-after'], this.#clock.wallNow ?? Date.now)
         : undefined;
     const ms = (asked ?? 0) + jitter;
-    return ms < Math.min(leftMs, longestTimerMs) && this.#budgets.spend(request.url.origin) ? ms : undefined;
+    const leftMs = deadline - this.#clock.now();
+    return ms < Math.min(leftMs, longestTimerMs) && this.#budgets.spend(request.origin) ? ms : undefined;
   }
 }
 
