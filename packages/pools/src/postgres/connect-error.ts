@@ -27,6 +27,8 @@ export function connectError(error: unknown, to: Destination): PoolError {
         ...details,
         retryAfterMs: 1_000,
       });
+    case '57P01':
+    case '57P02':
     case '57P03':
       return new PoolError('ERR_UNREACHABLE', `${where} is starting up or shutting down`, {
         ...details,

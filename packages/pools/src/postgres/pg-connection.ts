@@ -1,11 +1,12 @@
 import type { Duplex } from 'node:stream';
-import pg from 'pg';
+import type pg from 'pg';
 import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs } from '../check-options.ts';
 import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { requestCancel } from './cancel-request.ts';
 import { connectError, connectTimeout, type Destination, endsConnection } from './connect-error.ts';
+import { guardedClient, isNonsense } from './guarded-client.ts';
 
 /** What whoever sends several statements at once over a connection is told of. */
 export interface PipelineEvents {
@@ -58,23 +59,25 @@ export class PgConnection {
   static open(settings: ConnectionSettings): Promise<PgConnection> {
     const { config, connectTimeoutMs, clock } = settings;
     return new Promise((resolve, reject) => {
-      const client = new pg.Client(config);
+      const client = guardedClient(config);
       const connection = new PgConnection(client, settings);
       const to: Destination = { host: client.host, port: client.port, database: client.database, user: client.user };
-      const timer = clock.setTimeout(() => {
+      const fail = (error: PoolError): void => {
+        clock.clearTimeout(timer);
+        connection.onBroken = undefined;
+        reject(error);
         connection.destroy();
-        reject(connectTimeout(to, connectTimeoutMs));
-      }, connectTimeoutMs);
+      };
+      const timer = clock.setTimeout(() => fail(connectTimeout(to, connectTimeoutMs)), connectTimeoutMs);
+      // Some failures to log in are told by an event alone.
+      connection.onBroken = () => fail(connectError(connection.broken, to));
       client.connect().then(
         () => {
           clock.clearTimeout(timer);
+          connection.onBroken = undefined;
           resolve(connection);
         },
-        (error: unknown) => {
-          clock.clearTimeout(timer);
-          connection.destroy();
-          reject(connectError(error, to));
-        },
+        (error: unknown) => fail(connectError(error, to)),
       );
     });
   }
@@ -140,16 +143,16 @@ export class PgConnection {
         timeoutMs > longestTimerMs
           ? undefined
           : clock.setTimeout(
-              () => stop(new PoolError('ERR_TIMEOUT', `The query did not end within ${timeoutMs} ms`)),
+              () => stop(new PoolError('ERR_TIMEOUT', `The query did not end within ${Math.ceil(timeoutMs)} ms`)),
               timeoutMs,
             );
       const removeAbort = signal === undefined ? undefined : onAbort(signal, () => stop(signal.reason));
       this.#answered = false;
       this.#stopCurrent = stop;
       void this.client.query<Row>(command, (error: Error | null, result: pg.QueryResult<Row>) => {
-        if (error && endsConnection(error)) this.#break(error);
+        const failure = error && this.#failure(error);
         if (!tell()) return;
-        if (error) reject(this.broken === undefined || endsConnection(error) ? error : this.#lost(this.broken));
+        if (failure) reject(failure);
         else resolve(result);
       });
     });
@@ -179,8 +182,7 @@ export class PgConnection {
         told(undefined, result);
         return;
       }
-      if (endsConnection(error)) this.#break(error);
-      told(this.broken === undefined || endsConnection(error) ? error : this.#lost(this.broken), undefined);
+      told(this.#failure(error), undefined);
     });
   }
 
@@ -214,10 +216,10 @@ export class PgConnection {
     await end;
   }
 
-  destroy(): void {
+  destroy(why: unknown = new Error('The connection was destroyed')): void {
     // A `stream` of the caller's own making may be none at all.
     (this.client.connection.stream as Duplex | undefined)?.destroy();
-    this.#break(new Error('The connection was destroyed'));
+    this.#break(why);
   }
 
   /** pg's types have it as read-only: it must not change while anything is under way, and that is seen to here. */
@@ -292,6 +294,14 @@ export class PgConnection {
     const { onBroken } = this;
     this.onBroken = undefined;
     onBroken?.();
+  }
+
+  /** What to tell of an error that pg gave: the same, or that the connection is lost. */
+  #failure(error: Error): unknown {
+    if (endsConnection(error)) this.#break(error);
+    // What follows cannot be understood either.
+    else if (isNonsense(error)) this.destroy(error);
+    return this.broken === undefined || endsConnection(error) ? error : this.#lost(this.broken);
   }
 
   /** What the server said when it ended the connection says more than the socket's end that follows. */
