@@ -123,7 +123,7 @@ export class PgConnection {
     // Several may wait here: each looks again, since the one before has just sent its own.
     while (!this.quiet && this.broken === undefined) await this.settle();
     signal?.throwIfAborted();
-    if (this.broken !== undefined) throw this.#lost(this.broken);
+    this.checkAlive();
     return new Promise((resolve, reject) => {
       const { clock } = this.#settings;
       let told = false;
@@ -195,9 +195,14 @@ export class PgConnection {
 
   /** Hands a cursor to the client as it is; until that is closed, the connection is not quiet. */
   submit<T extends pg.Submittable>(cursor: T): T {
-    if (this.broken !== undefined) throw this.#lost(this.broken);
+    this.checkAlive();
     this.#answered = false;
     return this.client.query(cursor);
+  }
+
+  /** Throws when it can no longer be used. */
+  checkAlive(): void {
+    if (this.broken !== undefined) throw this.#lost(this.broken);
   }
 
   /** Says goodbye to the server; what does not answer is cut off. */

@@ -35,6 +35,9 @@ const isolations = new Set<string>(['read committed', 'repeatable read', 'serial
 
 /** COMMIT, and an error unless the server says that it has committed. */
 export async function commit(connection: PgConnection, timeoutMs: number): Promise<void> {
+  // What broke before COMMIT was sent has been rolled back; only after that is there a doubt.
+  await connection.settle();
+  connection.checkAlive();
   let outcome: string;
   try {
     outcome = (await connection.run({ text: 'COMMIT' }, timeoutMs, undefined)).command;
