@@ -24,7 +24,7 @@ export type PoolErrorCode =
   | 'ERR_CONNECT_FAILED'
   /** A connection or transaction was used after it was given back. */
   | 'ERR_RELEASED'
-  /** COMMIT did not commit, because a statement of the transaction had failed. */
+  /** Nothing is known to be committed: a statement of the transaction had failed, or had ended it. */
   | 'ERR_TRANSACTION_ABORTED'
   /** The connection broke while COMMIT was under way: the transaction may or may not have been committed. */
   | 'ERR_COMMIT_UNKNOWN'

@@ -67,14 +67,11 @@ export function isLoss(error: unknown): boolean {
   return endsConnection(error) || (error as { code?: unknown } | undefined)?.code === 'ERR_CONNECTION_LOST';
 }
 
-/** After these the server closes the connection, or has. */
+/**
+ * After these the server closes the connection, or has. 57P… stands for a FATAL that is said in the server's language. An
+ * ERROR of class 08 does not count: so are parameters that do not fit a statement called, and what a foreign server says.
+ */
 export function endsConnection(error: unknown): boolean {
   const { severity } = (error ?? {}) as { severity?: unknown };
-  const sqlState = sqlStateOf(error);
-  return (
-    severity === 'FATAL' ||
-    severity === 'PANIC' ||
-    sqlState?.startsWith('08') === true ||
-    sqlState?.startsWith('57P') === true
-  );
+  return severity === 'FATAL' || severity === 'PANIC' || sqlStateOf(error)?.startsWith('57P') === true;
 }

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { longestTimerMs } from '../check-options.ts';
 import { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
 import { Sweep } from './sweep.ts';
@@ -189,7 +190,7 @@ export class ConnectionStock {
     for (const connection of idle) this.remove(connection, 'closed');
     if (this.#all.size > 0) {
       await new Promise<void>((resolve) => {
-        const timer = clock.setTimeout(resolve, timeoutMs);
+        const timer = timeoutMs > longestTimerMs ? undefined : clock.setTimeout(resolve, timeoutMs);
         this.#onDrained = () => {
           clock.clearTimeout(timer);
           resolve();

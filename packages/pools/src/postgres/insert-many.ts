@@ -1,13 +1,19 @@
 import pg from 'pg';
+import { maxParameters } from './query-config.ts';
 import type { QueryOptions, Row, SqlRunner } from './sql-runner.ts';
 
 /** A table: its name, `schema.name`, or the parts in an array where a name has a dot of its own. */
 export type TableName = string | readonly string[];
 
-/** A row to insert: values in the order of the columns, or an object with a field for each column. */
+/**
+ * A row to insert: values in the order of the columns, or an object with a field for each column. `undefined` is NULL.
+ * An array becomes an array of PostgreSQL: for a column of JSON it must be `JSON.stringify`ed.
+ */
 export type InsertRow = readonly unknown[] | Readonly<Record<string, unknown>>;
 
-export interface InsertManyOptions extends Pick<QueryOptions, 'signal' | 'timeoutMs'> {
+export interface InsertManyOptions extends Pick<QueryOptions, 'signal'> {
+  /** Time of each statement. Milliseconds. Default: the pool's `commandTimeoutMs`. */
+  timeoutMs?: number | undefined;
   /** The columns to give back for each row, in the order of the rows that came in; `'*'` for all. */
   returning?: readonly string[] | '*' | undefined;
 }
@@ -22,8 +28,11 @@ export async function insertMany(
 ): Promise<Row[] | number> {
   const target = (typeof table === 'string' ? table.split('.') : table).map(pg.escapeIdentifier).join('.');
   const { returning, signal, timeoutMs } = options;
-  if (columns.length === 0)
-    throw new RangeError('@x/pools: insertMany: columns must name at least one column, got none');
+  for (const [option, names] of Object.entries({ columns, returning })) {
+    if (names?.length === 0)
+      throw new RangeError(`@x/pools: insertMany: ${option} must name at least one column, got none`);
+  }
+  if (!Array.isArray(rows)) throw new TypeError(`@x/pools: insertMany: rows must be an array, got ${String(rows)}`);
   const values = rows.map((row, index) => valuesOf(row, columns, index));
   const rowsInChunk = Math.max(1, Math.min(maxRowsInStatement, Math.floor(maxParameters / columns.length)));
   const tie =
@@ -46,14 +55,15 @@ export async function insertMany(
   return returning === undefined ? inserted : returned;
 }
 
-/** A Bind message counts its parameters in 16 bits. */
-const maxParameters = 65_535;
 /** Beyond this the statement's own text costs more than another round trip saves. */
 const maxRowsInStatement = 5_000;
 /** A name that no column has. */
 const ordinal = '@x/pools row';
 
 function valuesOf(row: InsertRow, columns: readonly string[], index: number): readonly unknown[] {
+  if (typeof row !== 'object' || row === null) {
+    throw new TypeError(`@x/pools: insertMany: rows[${index}] must be an array or an object, got ${String(row)}`);
+  }
   if (!Array.isArray(row)) return columns.map((column) => (row as Readonly<Record<string, unknown>>)[column]);
   if (row.length === columns.length) return row;
   throw new RangeError(

@@ -62,7 +62,9 @@ export class Lending {
     const ms = own ? timeoutMs : acquireTimeoutMs;
     const connection = await this.#turn(signal, ms, () =>
       own
-        ? new PoolError('ERR_TIMEOUT', `The query did not get a connection within ${ms} ms`, { cause: stock.down })
+        ? new PoolError('ERR_TIMEOUT', `The query did not get a connection within ${Math.ceil(ms)} ms`, {
+            cause: stock.down,
+          })
         : this.exhausted('ERR_POOL_EXHAUSTED', `no connection was free within ${ms} ms`),
     );
     if (place !== undefined) this.leaks.taken(connection, place);
@@ -151,8 +153,8 @@ export class Lending {
     const now = this.#settings.clock.now();
     connection.lastUsedAt = now;
     this.#loanMs += now - connection.takenAt;
-    if (connection.broken !== undefined) this.stock.remove(connection, 'broken');
-    else if (this.stock.closed) this.stock.remove(connection, 'closed');
+    if (this.stock.closed) this.stock.remove(connection, 'closed');
+    else if (connection.broken !== undefined) this.stock.remove(connection, 'broken');
     else if (!connection.isSpent(now) || this.stock.retire(connection)) this.#hand(connection);
   }
 

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import pg from 'pg';
 import { onAbort } from '../abort-listener.ts';
+import { longestTimerMs } from '../check-options.ts';
 import type { Lending } from './lending.ts';
 import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
@@ -195,7 +196,7 @@ export class Listener {
   /** A connection on which nothing is sent does not notice that nobody is at its other end. */
   #checkLater(connection: PgConnection): void {
     const { clock, listenCheckMs } = this.#settings;
-    if (listenCheckMs === Number.POSITIVE_INFINITY) return;
+    if (listenCheckMs > longestTimerMs) return;
     this.#timer = clock.setTimeout(() => {
       connection.run({ text: '' }, checkTimeoutMs, undefined).then(
         () => {

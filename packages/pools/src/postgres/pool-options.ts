@@ -121,8 +121,8 @@ export function poolSettings(options: PostgresPoolOptions): PoolSettings {
     random: options.random ?? Math.random,
     connection: {
       config: clientConfig(options),
-      connectTimeoutMs: number('connectTimeoutMs', 10_000, { min: 1 }),
-      cancelTimeoutMs: number('cancelTimeoutMs', 5_000, { min: 1 }),
+      connectTimeoutMs: number('connectTimeoutMs', 10_000, { min: 1, max: longestTimerMs }),
+      cancelTimeoutMs: number('cancelTimeoutMs', 5_000, { min: 1, max: longestTimerMs }),
       clock,
     },
   };

@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { type InsertManyOptions, type InsertRow, insertMany, type TableName } from './insert-many.ts';
 import type { PgConnection } from './pg-connection.ts';
+import { checkedTimeout, queryConfig } from './query-config.ts';
 import { type QueryOptions, type Row, SqlRunner, type Statement } from './sql-runner.ts';
 import type { StatementNames } from './statement-names.ts';
 import { beginStatement, commit, type TransactionOptions } from './transaction.ts';
@@ -47,7 +48,7 @@ export class PooledConnection extends SqlRunner {
     try {
       signal?.throwIfAborted();
       this.checkUsable();
-      return await this.#run<R>(queryConfig(sql, params, options), options.timeoutMs, signal);
+      return await this.#run<R>(queryConfig(sql, params, options), checkedTimeout(options.timeoutMs), signal);
     } finally {
       either.unlink?.();
     }
@@ -162,15 +163,4 @@ function eitherOf(
   return own === undefined || outer === undefined || own === outer
     ? { signal: own ?? outer }
     : eitherSignal(own, outer);
-}
-
-/** What pg is given. It writes into what it is given, so a caller's own object is copied. */
-export function queryConfig(sql: Statement, params: readonly unknown[], options: QueryOptions): pg.QueryConfig {
-  const config: pg.QueryConfig = typeof sql === 'string' ? { text: sql } : { ...sql };
-  if (typeof config.text !== 'string' || (typeof sql === 'object' && 'submit' in sql)) {
-    throw new TypeError('@x/pools: query: sql must be a text or an object with a text; a cursor needs connect()');
-  }
-  if (params.length > 0) config.values = params as unknown[];
-  if (options.name !== undefined) config.name = options.name;
-  return config;
 }

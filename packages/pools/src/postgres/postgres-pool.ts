@@ -7,7 +7,8 @@ import { Lending } from './lending.ts';
 import { LentClient } from './lent-client.ts';
 import { Listener, type ListenOptions, type NotificationListener, type Subscription } from './listener.ts';
 import { type PoolSettings, type PostgresPoolOptions, poolSettings } from './pool-options.ts';
-import { type Lender, PooledConnection, queryConfig } from './pooled-connection.ts';
+import { type Lender, PooledConnection } from './pooled-connection.ts';
+import { checkedTimeout, queryConfig } from './query-config.ts';
 import { ReplicaReads } from './replica.ts';
 import { streamRows } from './row-stream.ts';
 import { SharedLane } from './shared-lane.ts';
@@ -96,7 +97,9 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
   start(): Promise<void> {
     if (this.#closed !== undefined) return Promise.reject(this.#lending.closedError());
     this.#starting ??= Promise.all([this.#lending.stock.start(), this.replica?.start().catch(() => {})]).then(
-      () => {},
+      () => {
+        if (this.#closed !== undefined) throw this.#lending.closedError();
+      },
       (error: unknown) => {
         this.#starting = undefined;
         throw error;
@@ -115,7 +118,7 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
     if (from !== undefined) return this.#replicaReads.run((pool, rest) => pool.query<R>(sql, params, rest), options);
     const command = queryConfig(sql, params, options);
     const sent = this.#lender.names.resolve(command);
-    const deadline = timeoutMs === undefined ? undefined : this.#deadline(checkedTimeout(timeoutMs));
+    const deadline = this.#deadline(checkedTimeout(timeoutMs));
     try {
       if (lane === 'shared') return await this.#runShared<R>(sent, signal, timeoutMs);
       if (lane !== undefined && lane !== 'exclusive') throw unknownLane(lane);
@@ -263,7 +266,10 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
    */
   close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
     if (this.#closed === undefined) {
-      const timeoutMs = numberOption('PostgresPool.close', 'timeoutMs', options.timeoutMs, 10_000, { min: 0 });
+      const timeoutMs = numberOption('PostgresPool.close', 'timeoutMs', options.timeoutMs, 10_000, {
+        min: 0,
+        infinity: true,
+      });
       const letGo = this.#listener.close();
       const closing = [this.#lending.close(timeoutMs), letGo, this.replica?.close({ timeoutMs })];
       this.#lane.close(this.#lending.closedError());
@@ -349,10 +355,6 @@ export class PostgresPool extends SqlRunner<PoolQueryOptions> implements AsyncDi
       this.#lending.release(connection, reset);
     }
   }
-}
-
-function checkedTimeout(timeoutMs: number): number {
-  return numberOption('PostgresPool.query', 'timeoutMs', timeoutMs, timeoutMs, { min: 0, infinity: true });
 }
 
 function unknownLane(lane: unknown): TypeError {

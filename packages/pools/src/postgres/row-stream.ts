@@ -16,6 +16,7 @@ export async function* streamRows<R extends Row>(
 ): AsyncGenerator<R, void, undefined> {
   const { signal } = options;
   const batchSize = numberOption('PostgresPool.stream', 'batchSize', options.batchSize, 500, { min: 1, integer: true });
+  if (typeof sql !== 'string') throw new TypeError(`@x/pools: PostgresPool.stream: sql must be a text, got ${sql}`);
   signal?.throwIfAborted();
   const connection = lending.takeIdle() ?? (await lending.acquire(signal, undefined));
   const pooled = new PooledConnection(connection, lender, signal);
@@ -31,7 +32,9 @@ export async function* streamRows<R extends Row>(
   try {
     // A cursor lives in a transaction; a loop that is left early leaves it open, and its rollback to the release.
     await pooled.query('BEGIN');
-    await pooled.query(`DECLARE x_pools_stream NO SCROLL CURSOR FOR ${sql}`, params);
+    // In the extended protocol it is one statement: nothing else runs behind a semicolon.
+    const declare = { text: `DECLARE x_pools_stream NO SCROLL CURSOR FOR ${sql}`, queryMode: 'extended' };
+    await pooled.query(declare, params);
     for (let rows: R[] = [], more = true; more; more = rows.length === batchSize) {
       rows = await pooled.fetch<R>(`FETCH ${batchSize} FROM x_pools_stream`);
       for (const row of rows) {

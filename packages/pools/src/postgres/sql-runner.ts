@@ -50,9 +50,9 @@ export abstract class SqlRunner<Options extends QueryOptions = QueryOptions> {
     options?: Options,
   ): Promise<pg.QueryResult<R>>;
 
-  /** All rows. */
+  /** All rows; of a text with several statements, those of the last. */
   async fetch<R extends Row = Row>(sql: Statement, params?: readonly unknown[], options?: Options): Promise<R[]> {
-    return (await this.query<R>(sql, params, options)).rows;
+    return last(await this.query<R>(sql, params, options)).rows;
   }
 
   /** The first row, or undefined when there is none. */
@@ -61,11 +61,16 @@ export abstract class SqlRunner<Options extends QueryOptions = QueryOptions> {
     params?: readonly unknown[],
     options?: Options,
   ): Promise<R | undefined> {
-    return (await this.query<R>(sql, params, options)).rows[0];
+    return last(await this.query<R>(sql, params, options)).rows[0];
   }
 
   /** How many rows were inserted, updated, deleted or found. */
   async execute(sql: Statement, params?: readonly unknown[], options?: Options): Promise<number> {
-    return (await this.query(sql, params, options)).rowCount ?? 0;
+    return last(await this.query(sql, params, options)).rowCount ?? 0;
   }
+}
+
+/** Of several statements in one text pg gives several results, which its types do not say. */
+function last<R extends Row>(result: pg.QueryResult<R> | pg.QueryResult<R>[]): pg.QueryResult<R> {
+  return Array.isArray(result) ? (result.at(-1) as pg.QueryResult<R>) : result;
 }

@@ -38,6 +38,11 @@ export async function commit(connection: PgConnection, timeoutMs: number): Promi
   // What broke before COMMIT was sent has been rolled back; only after that is there a doubt.
   await connection.settle();
   connection.checkAlive();
+  if (!connection.inTransaction) {
+    throw new PoolError('ERR_TRANSACTION_ABORTED', 'The transaction was ended by a statement of its own', {
+      sqlState: '25P01',
+    });
+  }
   let outcome: string;
   try {
     outcome = (await connection.run({ text: 'COMMIT' }, timeoutMs, undefined)).command;
