@@ -11,9 +11,12 @@ class Model {
   readonly producers: { call: number; item: number; until: number }[] = [];
   readonly consumers: { call: number; ended: Told }[] = [];
   readonly told = new Map<number, Told>();
+  readonly maxSize: number;
   closed = false;
 
-  constructor(readonly maxSize: number) {}
+  constructor(maxSize: number) {
+    this.maxSize = maxSize;
+  }
 
   enqueue(call: number, item: number, until: number, now: number): void {
     if (this.closed) this.told.set(call, 'false');
