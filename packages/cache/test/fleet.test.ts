@@ -35,7 +35,11 @@ test('three processes of twenty cold callers each make one load', async () => {
 test('an expiring key is refreshed once, and nobody waits', async () => {
   await fleet.all('burst', burst('expiring', { ttlMs: 200, loadMs: 10 }));
   await fleet.truth.incr('truth:expiring');
-  await fleet.until(async () => (await fleet.ask(0, 'get', { key: 'expiring' })) === null, 'stale');
+  // Their clocks are not one: what is over for one of them may be fresh for another for a moment yet.
+  await fleet.until(
+    async () => (await fleet.all('get', { key: 'expiring' })).every((found) => found === null),
+    'stale',
+  );
   const given = (await fleet.all<Given[]>('burst', burst('expiring'))).flat();
   expect(given).toEqual(Array.from({ length: 60 }, () => ({ version: 0, stale: true })));
   await fleet.until(async () => (await fleet.all('get', { key: 'expiring' })).every((version) => version === 1), 'new');

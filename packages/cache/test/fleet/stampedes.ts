@@ -1,0 +1,68 @@
+import type { Fleet } from './fleet.ts';
+import { SETTINGS } from './fleet.ts';
+
+const CALLERS = 20;
+const LOAD_MS = 50;
+/** What the machine may add. Milliseconds. */
+const SLACK_MS = 500;
+
+/** Asks for cold keys in all processes at once when no fault is on, and judges how often they were loaded. */
+export class Stampedes {
+  cold = 0;
+  coldLoads = 0;
+  killed = 0;
+  longestWaitMs = 0;
+  readonly #fleet: Fleet;
+  readonly #pick: (below: number) => number;
+  readonly #live: (member: number) => void;
+
+  constructor(fleet: Fleet, pick: (below: number) => number, live: (member: number) => void) {
+    this.#fleet = fleet;
+    this.#pick = pick;
+    this.#live = live;
+  }
+
+  /** What is wrong, if anything is. */
+  async round(): Promise<string[]> {
+    await this.#fleet.until(async () => {
+      const stats = await this.#fleet.all<{ available: boolean }>('stats');
+      return stats.every(({ available }) => available);
+    }, 'all reach Redis');
+    return this.#pick(3) === 0 ? this.#holderKilled() : this.#coldKey();
+  }
+
+  async #coldKey(): Promise<string[]> {
+    const key = `cold ${++this.cold}`;
+    await this.#fleet.all('burst', burst(key, LOAD_MS));
+    const loads = await this.#fleet.loads(key);
+    this.coldLoads += loads;
+    return loads === 1 ? [] : [`${loads} loads of ${key} for ${this.#fleet.size} processes of ${CALLERS} callers each`];
+  }
+
+  async #holderKilled(): Promise<string[]> {
+    const key = `killed ${++this.killed}`;
+    const holder = this.#pick(this.#fleet.size);
+    void this.#fleet.ask(holder, 'burst', burst(key, 600_000));
+    await this.#fleet.until(async () => (await this.#fleet.loads(key)) === 1, 'a load');
+    const others = Array.from({ length: this.#fleet.size }, (_, member) => member).filter(
+      (member) => member !== holder,
+    );
+    const waiting = Promise.all(others.map((member) => this.#fleet.ask(member, 'burst', burst(key, LOAD_MS))));
+    await this.#fleet.kill(holder);
+    const killedAt = performance.now();
+    await waiting;
+    const waitMs = performance.now() - killedAt;
+    this.longestWaitMs = Math.max(this.longestWaitMs, waitMs);
+    const loads = await this.#fleet.loads(key);
+    await this.#fleet.spawn(holder);
+    this.#live(holder);
+    const wrong: string[] = [];
+    if (loads !== 2) wrong.push(`${loads} loads of ${key} after its holder was killed`);
+    if (waitMs > SETTINGS.leaseMs + LOAD_MS + SLACK_MS) wrong.push(`${Math.round(waitMs)} ms waited for ${key}`);
+    return wrong;
+  }
+}
+
+function burst(key: string, loadMs: number) {
+  return { key, callers: CALLERS, loadMs, ttlMs: 60_000 };
+}
