@@ -15,7 +15,7 @@ import {
 import type { Loader } from './load-runner.ts';
 import { Loads } from './loads.ts';
 import { Many } from './many.ts';
-import { bag, callable, having, timeout } from './option-checks.ts';
+import { bag, callable, having, list, listOfText, timeout } from './option-checks.ts';
 import { CacheScope } from './scope.ts';
 import { ScopeNames } from './scope-names.ts';
 import { type CacheCounts, type CacheEntry, type CacheEvents, type HeldEntry, Tiers } from './tiers.ts';
@@ -128,18 +128,18 @@ export class Cache implements AsyncDisposable {
   }
 
   /** Deletes from both tiers; a load under way is not kept. Returns whether anything was there. */
-  delete(keys: string | readonly string[]): Promise<boolean> {
-    return this.#invalidations.delete(listOf(keys));
+  async delete(keys: string | readonly string[]): Promise<boolean> {
+    return this.#invalidations.delete(listOf('keys', keys));
   }
 
   /** Makes entries stale in both tiers without deleting them, so that their stale windows begin now. */
-  expire(keys: string | readonly string[]): Promise<void> {
-    return this.#invalidations.expire(listOf(keys));
+  async expire(keys: string | readonly string[]): Promise<void> {
+    return this.#invalidations.expire(listOf('keys', keys));
   }
 
   /** Deletes every entry that has one of the tags. */
-  deleteByTag(tags: string | readonly string[]): Promise<void> {
-    return this.#invalidations.deleteByTag(listOf(tags));
+  async deleteByTag(tags: string | readonly string[]): Promise<void> {
+    return this.#invalidations.deleteByTag(listOfText('tags', listOf('tags', tags)));
   }
 
   /** Deletes every key that the pattern matches: `*` stands for any run of characters, `\*` for a star. Returns how many memory and the remote tier had at most. */
@@ -160,7 +160,7 @@ export class Cache implements AsyncDisposable {
   /** The fresh values in order; what is not there is undefined. One round trip for all that memory does not have. */
   async getMany<T = unknown>(keys: readonly string[]): Promise<(T | undefined)[]> {
     this.#open();
-    return (await this.#many.get(keys, this.#defaults)) as (T | undefined)[];
+    return (await this.#many.get(list('keys', keys), this.#defaults)) as (T | undefined)[];
   }
 
   /**
@@ -176,7 +176,7 @@ export class Cache implements AsyncDisposable {
     callable('loadMany', loadMany);
     const signal = signalOf(options);
     signal?.throwIfAborted();
-    return this.#many.getOrLoad(keys, loadMany, rulesOf(options, this.#defaults), signal);
+    return this.#many.getOrLoad(list('keys', keys), loadMany, rulesOf(options, this.#defaults), signal);
   }
 
   /** `fn` with its results kept under `name` and its arguments (JSON values; others are refused with a TypeError). */
@@ -197,7 +197,7 @@ export class Cache implements AsyncDisposable {
   }
 
   on<Name extends keyof CacheEvents>(event: Name, listener: (event: CacheEvents[Name]) => void): () => void {
-    return this.#tiers.listeners.on(event, listener);
+    return this.#tiers.listeners.on(event, callable('listener', listener));
   }
 
   /**
@@ -255,8 +255,9 @@ function signalOf(options: GetOrSetOptions | undefined): AbortSignal | undefined
   return signal === undefined ? undefined : having('signal', ['addEventListener', 'throwIfAborted'], signal);
 }
 
-function listOf(names: string | readonly string[]): readonly string[] {
-  return typeof names === 'string' ? [names] : names;
+/** One name or several. */
+function listOf(option: string, names: string | readonly string[]): readonly string[] {
+  return typeof names === 'string' ? [names] : list(option, names);
 }
 
 function itsValue(entry: CacheEntry): unknown {

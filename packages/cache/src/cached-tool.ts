@@ -87,16 +87,15 @@ export function cachedTool<Handler extends ToolHandler>(
   function placeOf(args: unknown, context: ToolContext): { cache: Keeper; key: string } | undefined {
     const group = groupOf === 'public' ? undefined : groupOf(context);
     if (groupOf !== 'public' && (typeof group !== 'string' || group === '')) return undefined;
-    let key: string;
     try {
-      key = toolKey(name, args);
+      const key = toolKey(name, args);
+      if (group === undefined) return { cache, key };
+      // One part, so that each user has a share of memory of their own.
+      return { cache: cache.scope(`${scope === 'user' ? 'user' : 'group'} ${group}`), key };
     } catch {
-      // Arguments that cannot make a key (a schema may turn text into a Date) bypass the cache: never one key for two inputs.
+      // Arguments that cannot make a key (a schema may turn text into a Date), or a name that cannot, bypass the cache: never one key for two inputs.
       return undefined;
     }
-    if (group === undefined) return { cache, key };
-    // One part, so that each user has a share of memory of their own.
-    return { cache: cache.scope(`${scope === 'user' ? 'user' : 'group'} ${group}`), key };
   }
 
   return cached as unknown as Handler;

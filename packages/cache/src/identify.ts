@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { stableKey } from './key.ts';
+import { isWellFormed, stableKey } from './key.ts';
 import { authInfoOf, type ToolContext } from './tool-context.ts';
 
 /**
@@ -16,7 +16,9 @@ export function identify(context: unknown): string | undefined {
     // Without an issuer the app stands in for it: two issuers may know different people by one subject.
     const issuer = text(extra.iss) ?? text(extra.issuer);
     const realm = issuer === undefined ? ['client', text(authInfo.clientId) ?? ''] : ['issuer', issuer];
-    return stableKey(['user', ...realm, subject, scopesOf(authInfo.scopes, extra.scope)]);
+    const parts = [...realm, subject, ...scopesOf(authInfo.scopes, extra.scope)];
+    // Text that no key can tell apart names nobody; the token does.
+    if (parts.every(isWellFormed)) return stableKey(['user', ...realm, subject, parts.slice(realm.length + 1)]);
   }
   const token = text(authInfo.token);
   // Not secret, as all processes must agree: the key sets this digest apart from any other hash of the token.

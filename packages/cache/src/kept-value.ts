@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import { isPlainObject } from './key.ts';
 
 /** What keeps a value returned from poisoning the one kept. */
@@ -77,7 +78,8 @@ function jsonBytes(value: unknown, depth: number): number {
       return 4;
     case 'object':
       if (value === null) return 4;
-      if (depth === MAX_DEPTH) return NOT_JSON;
+      // A proxy may answer otherwise each time it is read, frozen or not.
+      if (depth === MAX_DEPTH || types.isProxy(value)) return NOT_JSON;
       return Array.isArray(value) ? arrayBytes(value, depth) : objectBytes(value, depth);
     default:
       return NOT_JSON;
@@ -119,10 +121,16 @@ function deepFreeze(value: unknown): void {
 function looseBytes(value: unknown, depth = 0): number {
   if (typeof value === 'string') return 16 + Buffer.byteLength(value);
   if (typeof value !== 'object' || value === null) return 16;
+  if (depth === 8 || types.isProxy(value)) return 64;
   if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return 96 + value.byteLength;
-  if (depth === 8) return 64;
   let total = 64;
-  const items = value instanceof Map ? [...value].flat() : value instanceof Set ? [...value] : Object.values(value);
-  for (const item of items) total += 16 + looseBytes(item, depth + 1);
+  for (const item of itemsOf(value)) total += 16 + looseBytes(item, depth + 1);
   return total;
+}
+
+function itemsOf(value: object): unknown[] {
+  if (value instanceof Map) return [...value].flat();
+  if (value instanceof Set) return [...value];
+  // A getter may do anything, and be costly: what it gives is not counted.
+  return Object.values(Object.getOwnPropertyDescriptors(value)).map((descriptor) => descriptor.value);
 }

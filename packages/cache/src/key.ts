@@ -1,4 +1,5 @@
 import { hash } from 'node:crypto';
+import { types } from 'node:util';
 
 const MAX_DEPTH = 100;
 const MAX_KEY_LENGTH = 4_096;
@@ -63,6 +64,8 @@ function canonical(value: unknown, path: (string | number)[]): string {
       return value ? 'true' : 'false';
     case 'object':
       if (value === null) return 'null';
+      // It may answer otherwise when it is read the next time.
+      if (types.isProxy(value)) throw notJson(value, path, 'a proxy');
       if (path.length >= MAX_DEPTH) throw notJson(value, path, `nested more than ${MAX_DEPTH} deep (or in a circle)`);
       return Array.isArray(value) ? canonicalArray(value, path) : canonicalObject(value, path);
     default:
@@ -96,7 +99,9 @@ function canonicalObject(value: object, path: (string | number)[]): string {
   for (const key of keys) {
     path.push(key);
     if (!isWellFormed(key)) throw notJson(value, path, 'a property name with an unpaired surrogate');
-    text += `${first ? '' : ','}${JSON.stringify(key)}:${canonical((value as Record<string, unknown>)[key], path)}`;
+    const property = Object.getOwnPropertyDescriptor(value, key) as PropertyDescriptor;
+    if (property.get !== undefined || property.set !== undefined) throw notJson(value, path, 'a getter or a setter');
+    text += `${first ? '' : ','}${JSON.stringify(key)}:${canonical(property.value, path)}`;
     path.pop();
     first = false;
   }
@@ -111,7 +116,8 @@ export function isPlainObject(value: object): boolean {
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'isPrototypeOf');
 }
 
-function isWellFormed(text: string): boolean {
+/** Whether it has no unpaired surrogate. */
+export function isWellFormed(text: string): boolean {
   return (text as string & { isWellFormed(): boolean }).isWellFormed();
 }
 
@@ -130,6 +136,7 @@ function describe(value: unknown): string {
   if (typeof value === 'string') return value.length > 40 ? `a string of ${value.length} characters` : `'${value}'`;
   if (typeof value === 'number') return String(value);
   if (typeof value !== 'object') return value === undefined ? 'undefined' : `a ${typeof value}`;
-  const name = (value.constructor as { name?: unknown } | undefined)?.name;
+  const made = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(value) ?? {}, 'constructor');
+  const name = (made?.value as { name?: unknown } | undefined)?.name;
   return typeof name === 'string' && name !== '' ? `a ${name}` : 'an object with a prototype of its own';
 }

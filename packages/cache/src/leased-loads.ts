@@ -91,12 +91,11 @@ export class LeasedLoads {
   }
 }
 
-/** How long to wait for a holder: one lease, and on from each sign of life, but not for ever, since a load may hang. */
+/** How long to wait for a holder: one lease, and on while it is renewed, but not for ever, since a load may hang. */
 class Patience {
   readonly #clock: Clock;
   readonly #longestUntil: number;
   #until: number;
-  #lastLeftMs = Number.POSITIVE_INFINITY;
 
   constructor(clock: Clock, leaseMs: number) {
     this.#clock = clock;
@@ -108,8 +107,8 @@ class Patience {
     return this.#until - this.#clock.now();
   }
 
+  /** Who gave up a moment before the lease is over would load beside the one who takes it over then. */
   saw(leftMs = 0): void {
-    if (leftMs > this.#lastLeftMs) this.#until = Math.min(this.#longestUntil, this.#clock.now() + leftMs);
-    this.#lastLeftMs = leftMs;
+    this.#until = Math.max(this.#until, Math.min(this.#longestUntil, this.#clock.now() + leftMs));
   }
 }

@@ -72,7 +72,6 @@ export function rulesOf(options: LoadOptions | undefined, defaults: LoadRules): 
   checkLoadOptions(bag('options', options));
   return {
     ttlMs: options.ttlMs ?? defaults.ttlMs,
-    // A time to live that a caller gives is meant for whatever is loaded.
     negativeTtlMs: options.negativeTtlMs ?? defaults.negativeTtlMs,
     staleWhileRevalidateMs: options.staleWhileRevalidateMs ?? defaults.staleWhileRevalidateMs,
     staleIfErrorMs: options.staleIfErrorMs ?? defaults.staleIfErrorMs,

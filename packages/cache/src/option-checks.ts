@@ -64,10 +64,19 @@ export function text(option: string, value: unknown): string {
   throw optionError(option, 'a string that is not empty', value);
 }
 
+export function list<T>(option: string, value: T): T {
+  if (Array.isArray(value)) return value;
+  throw optionError(option, 'an array of strings', value);
+}
+
+/** Names, none of them empty. */
 export function listOfText(option: string, value: unknown): readonly string[] {
-  if (!Array.isArray(value)) throw optionError(option, 'an array of strings', value);
-  for (const item of value) if (typeof item !== 'string') throw optionError(option, 'an array of strings', [item]);
-  return value;
+  const names = list(option, value) as readonly unknown[];
+  for (const name of names) {
+    if (typeof name !== 'string' || name === '')
+      throw optionError(option, 'an array of strings that are not empty', [name]);
+  }
+  return names as readonly string[];
 }
 
 export function callable<T>(option: string, value: T): T {

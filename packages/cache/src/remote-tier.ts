@@ -32,7 +32,7 @@ export interface RemoteWrite {
  */
 export type LeaseAnswer =
   | { state: 'granted'; token: string }
-  /** `leftMs`: until the lease is over unless it is renewed, if that is known. One that grows shows that the holder lives. */
+  /** `leftMs`: until the lease is over unless it is renewed, if that is known: the others wait until then. */
   | { state: 'held'; leftMs?: number | undefined }
   | { state: 'changed' | 'unavailable' };
 

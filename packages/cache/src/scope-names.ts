@@ -3,6 +3,8 @@ import type { CacheSettings } from './cache-options.ts';
 import { stableKey } from './key.ts';
 
 const REMEMBERED_SCOPES = 10_000;
+/** Longer ones are worked out anew each time: names that callers choose must not fill memory. */
+const LONGEST_REMEMBERED = 1_024;
 /** 132 bits. */
 const HOLDER_LENGTH = 22;
 
@@ -32,6 +34,7 @@ export class ScopeNames {
     // A key within a scope begins after a colon, a scope within a scope after a slash: neither can pass for the other.
     const prefix =
       parts.length === 1 ? `scope:${holder}:` : `scope:${holder.slice(0, HOLDER_LENGTH)}/${this.#hmac(text)}:`;
+    if (text.length > LONGEST_REMEMBERED) return prefix;
     if (this.#known.size >= REMEMBERED_SCOPES) this.#known.clear();
     this.#known.set(text, prefix);
     return prefix;

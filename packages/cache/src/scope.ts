@@ -23,44 +23,44 @@ export class CacheScope {
   }
 
   getOrSet<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<T> {
-    return this.#cache.getOrSet(this.#prefix + key, under(key, loader), this.#tagged(options));
+    return this.#cache.getOrSet(this.#key(key), under(key, loader), this.#tagged(options));
   }
 
   getOrSetEntry<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<CacheEntry<T>> {
-    return this.#cache.getOrSetEntry(this.#prefix + key, under(key, loader), this.#tagged(options));
+    return this.#cache.getOrSetEntry(this.#key(key), under(key, loader), this.#tagged(options));
   }
 
   get<T = unknown>(key: string): Promise<T | undefined> {
-    return this.#cache.get<T>(this.#prefix + key);
+    return this.#cache.get<T>(this.#key(key));
   }
 
   peek<T = unknown>(key: string): T | undefined {
-    return this.#cache.peek<T>(this.#prefix + key);
+    return this.#cache.peek<T>(this.#key(key));
   }
 
   lookup<T = unknown>(key: string): Promise<CacheEntry<T> | undefined> {
-    return this.#cache.lookup<T>(this.#prefix + key);
+    return this.#cache.lookup<T>(this.#key(key));
   }
 
   set(key: string, value: unknown, options?: SetOptions): Promise<void> {
-    return this.#cache.set(this.#prefix + key, value, this.#tagged(options));
+    return this.#cache.set(this.#key(key), value, this.#tagged(options));
   }
 
   delete(keys: string | readonly string[]): Promise<boolean> {
-    return this.#cache.delete(this.#keys(keys));
+    return this.#cache.delete(this.#all(keys));
   }
 
   expire(keys: string | readonly string[]): Promise<void> {
-    return this.#cache.expire(this.#keys(keys));
+    return this.#cache.expire(this.#all(keys));
   }
 
   /** Deletes the entries of this scope that have one of the tags; the same on the cache itself deletes those of all scopes. */
   deleteByTag(tags: string | readonly string[]): Promise<void> {
-    return this.#cache.deleteByTag((typeof tags === 'string' ? [tags] : tags).map((tag) => this.#prefix + tag));
+    return this.#cache.deleteByTag(this.#all(tags));
   }
 
   deleteByPattern(pattern: string): Promise<number> {
-    return this.#cache.deleteByPattern(escapePattern(this.#prefix) + pattern);
+    return this.#cache.deleteByPattern(named(pattern) ? escapePattern(this.#prefix) + pattern : pattern);
   }
 
   /** Deletes everything in this scope. */
@@ -69,7 +69,7 @@ export class CacheScope {
   }
 
   getMany<T = unknown>(keys: readonly string[]): Promise<(T | undefined)[]> {
-    return this.#cache.getMany<T>(this.#keys(keys));
+    return this.#cache.getMany<T>(this.#all(keys) as readonly string[]);
   }
 
   getOrSetMany<T>(keys: readonly string[], loadMany: LoadMany<T>, options?: GetOrSetOptions): Promise<(T | Error)[]> {
@@ -81,7 +81,7 @@ export class CacheScope {
         ? answers
         : own.map((key) => (answers as ReadonlyMap<string, T | Error>).get(key) as T);
     };
-    return this.#cache.getOrSetMany(this.#keys(keys), load, this.#tagged(options));
+    return this.#cache.getOrSetMany(this.#all(keys) as readonly string[], load, this.#tagged(options));
   }
 
   wrap<Args extends unknown[], T>(
@@ -96,14 +96,23 @@ export class CacheScope {
     return new CacheScope(this.#cache, this.#names, [...this.#parts, ...parts]);
   }
 
-  #keys(keys: string | readonly string[]): string[] {
-    return (typeof keys === 'string' ? [keys] : keys).map((key) => this.#prefix + key);
+  /** What is no key stays what it is, for the cache to refuse: added to the prefix it would become one. */
+  #key(key: string): string {
+    return named(key) ? this.#prefix + key : key;
+  }
+
+  #all(names: string | readonly string[]): string | readonly string[] {
+    return Array.isArray(names) ? names.map((name) => this.#key(name)) : this.#key(names as string);
   }
 
   #tagged<Options extends SetOptions>(options: Options | undefined): Options | undefined {
-    if (options?.tags === undefined || options.tags.length === 0) return options;
-    return { ...options, tags: [...options.tags, ...options.tags.map((tag) => this.#prefix + tag)] };
+    if (!Array.isArray(options?.tags) || options.tags.length === 0) return options;
+    return { ...options, tags: [...options.tags, ...options.tags.map((tag) => this.#key(tag))] };
   }
+}
+
+function named(name: unknown): boolean {
+  return typeof name === 'string' && name !== '';
 }
 
 /** The loader sees the key that its caller gave. */

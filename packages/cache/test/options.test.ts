@@ -111,7 +111,7 @@ test('where options are expected, nothing else will do', async () => {
   await expect(new Cache().set('k', 1, 5 as never)).rejects.toThrow(/options must be an object, got 5/);
   await expect(new Cache().getOrSet('k', 'no loader' as never)).rejects.toThrow(/loader must be a function/);
   await expect(new Cache().set('k', 1, { tags: ['a', 1 as never] })).rejects.toThrow(
-    /tags must be an array of strings, got \[1\]/,
+    /tags must be an array of strings that are not empty, got \[1\]/,
   );
 });
 
