@@ -51,6 +51,7 @@ export async function batchOf<T>(
   const results = await Promise.allSettled(
     keys.map(async (key) => {
       let asking = false;
+      let answered = false;
       const loader: Loader<unknown> = async ({ signal }) => {
         asking = true;
         inOwnContext ??= AsyncLocalStorage.snapshot();
@@ -58,7 +59,7 @@ export async function batchOf<T>(
         if (undecided <= 0) return alone(key, loadMany, signal);
         const answer = await new Promise<unknown>((answer) => {
           wanted.push({ key, signal, answer });
-          decided();
+          if (!answered) decided();
         });
         if (answer instanceof Error) throw answer;
         return answer;
@@ -66,6 +67,8 @@ export async function batchOf<T>(
       try {
         return (await resolve(key, loader)).value;
       } finally {
+        // A refresh in the background may still ask; the batch does not wait for it.
+        answered = true;
         if (!asking) decided();
       }
     }),

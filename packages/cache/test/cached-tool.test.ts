@@ -197,6 +197,7 @@ test.each([
 
 test.each([
   ['answers', { mcpReq: { inputResponses: { q: 1 } } }],
+  ['answers that the server dropped', { mcpReq: { inputResponses: {}, droppedInputResponseKeys: ['q'] } }],
   ['a state', { mcpReq: { requestState: () => 'state' } }],
   ['a task', { taskId: '1' }],
 ])('a call that carries %s goes past the cache', async (_, ctx) => {
@@ -206,6 +207,35 @@ test.each([
   await tool({}, ctx);
   await tool({}, ctx);
   expect(handler.calls).toBe(3);
+});
+
+test('a first call, with neither answers nor a state, is cached', async () => {
+  const handler = counting(() => text('x'));
+  const tool = cachedTool<Handler>(new Cache(), handler, { name: 't', readOnly: true, scope: 'public' });
+  const first = { mcpReq: { inputResponses: {}, droppedInputResponseKeys: [], requestState: () => undefined } };
+  await tool({}, first);
+  await tool({}, { mcpReq: {} });
+  await tool({}, first);
+  expect(handler.calls).toBe(1);
+});
+
+test('jitter is the tool’s own', async () => {
+  const clock = new ManualClock();
+  const handler = counting(() => text('x'));
+  const tool = cachedTool<Handler>(new Cache({ clock, random: () => 0.5 }), handler, {
+    name: 't',
+    readOnly: true,
+    scope: 'public',
+    ttlMs: 1_000,
+    jitter: 0.5,
+  });
+  await tool({}, {});
+  await clock.advance(749);
+  await tool({}, {});
+  expect(handler.calls).toBe(1);
+  await clock.advance(1);
+  await tool({}, {});
+  expect(handler.calls).toBe(2);
 });
 
 test('a tool that is not said to be read-only runs each time', async () => {

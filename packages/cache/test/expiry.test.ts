@@ -134,3 +134,62 @@ test('what nobody reads again is freed by a sweep, which stops when there is not
   expect(cache.stats()).toMatchObject({ entries: 0, bytes: 0, expirations: 1_000 });
   expect(clock.pendingTimers).toBe(0);
 });
+
+/** A way to have `value` kept under `k` by the options of one call. */
+type Way = [
+  name: string,
+  keep: (cache: Cache, value: unknown, options: { jitter?: number; negativeTtlMs?: number }) => Promise<unknown>,
+];
+
+const loading: Way[] = [
+  ['getOrSet', (cache, value, options) => cache.getOrSet('k', () => value, options)],
+  ['getOrSetEntry', (cache, value, options) => cache.getOrSetEntry('k', () => value, options)],
+  ['getOrSetMany', (cache, value, options) => cache.getOrSetMany(['k'], () => [value], options)],
+  ['wrap', (cache, value, options) => cache.wrap(() => value, { name: 'f', ...options })()],
+  ['a scope', (cache, value, options) => cache.scope('s').getOrSet('k', () => value, options)],
+];
+
+test.each(loading)('negativeTtlMs of one call of %s is that of its null, and of nothing else', async (_, keep) => {
+  const clock = new ManualClock();
+  const cache = new Cache({ ttlMs: 1_000, negativeTtlMs: 500, clock });
+  await keep(cache, null, { negativeTtlMs: 100 });
+  await clock.advance(99);
+  expect(await left(cache)).toBe(1);
+  await clock.advance(1);
+  expect(await left(cache)).toBe(0);
+  await keep(cache, 'v', { negativeTtlMs: 100 });
+  await clock.advance(999);
+  expect(await left(cache)).toBe(1);
+  await clock.advance(1);
+  await keep(cache, null, {});
+  await clock.advance(500);
+  expect(await left(cache)).toBe(0);
+  await keep(cache, null, { negativeTtlMs: 0 });
+  expect(await left(cache)).toBe(0);
+});
+
+test.each<Way>([...loading, ['set', (cache, value, options) => cache.set('k', value, options)]])(
+  'jitter of one call of %s shortens its time to live, whatever the cache’s own',
+  async (_, keep) => {
+    for (const [own, jitter, lives] of [
+      [0, 0.5, 750],
+      [0.5, 0, 1_000],
+      [0.5, undefined, 750],
+      [1, 0.2, 900],
+    ] as const) {
+      const clock = new ManualClock();
+      const cache = new Cache({ ttlMs: 1_000, jitter: own, random: () => 0.5, clock });
+      await keep(cache, 'v', jitter === undefined ? {} : { jitter });
+      await clock.advance(lives - 1);
+      expect([own, jitter, await left(cache)]).toEqual([own, jitter, 1]);
+      await clock.advance(1);
+      expect([own, jitter, await left(cache)]).toEqual([own, jitter, 0]);
+    }
+  },
+);
+
+/** How many entries are fresh. */
+async function left(cache: Cache): Promise<number> {
+  cache.prune();
+  return cache.stats().entries;
+}

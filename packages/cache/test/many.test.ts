@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Cache } from '@x/cache';
 import { expect, test } from 'vitest';
+import { MapStore, MapTier } from './map-tier.ts';
 
 test('getOrSetMany hands each failure to its key alone, and refuses answers that do not add up', async () => {
   const cache = new Cache();
@@ -58,3 +59,35 @@ test('a caller of many keys leaves at once, and the load is aborted with the las
   await expect(many).rejects.toThrow('left');
   expect(shared?.aborted).toBe(true);
 });
+
+test.each([
+  ['before the others', 0],
+  ['after the batch has left', 50],
+])(
+  'a refresh in the background that asks %s neither hangs nor splits the batch of what is missing',
+  async (_, delayMs) => {
+    const store = new MapStore();
+    const { clock } = store;
+    class Tier extends MapTier {
+      override async get(key: string) {
+        if (key === 'stale' && delayMs > 0) await new Promise<void>((resolve) => clock.setTimeout(resolve, delayMs));
+        return super.get(key);
+      }
+    }
+    const cache = new Cache({ remote: new Tier(store), ttlMs: 1_000, staleWhileRevalidateMs: 60_000, clock });
+    await cache.set('stale', 'old');
+    await clock.advance(1_500);
+    const batches: (readonly string[])[] = [];
+    const load = async (keys: readonly string[]) => {
+      batches.push(keys);
+      return keys.map((key) => `new ${key}`);
+    };
+    const many = cache.getOrSetMany(['stale', 'a', 'b'], load);
+    await clock.advance(10);
+    expect(await many).toEqual(['old', 'new a', 'new b']);
+    await clock.advance(100);
+    expect(cache.peek('stale')).toBe('new stale');
+    expect(batches.map((keys) => keys.filter((key) => key !== 'stale'))).toContainEqual(['a', 'b']);
+    expect(batches.flat().sort()).toEqual(['a', 'b', 'stale']);
+  },
+);

@@ -1,9 +1,10 @@
-import { Cache, type CacheOptions } from '@x/cache';
+import { Cache, type CacheOptions, type RemoteListener } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
 import { startRedis } from '@x/local-services';
 import { ManualClock } from '@x/testkit';
 import { Redis } from 'ioredis';
 import { afterEach, describe, expect, test } from 'vitest';
+import { MapStore, MapTier } from './map-tier.ts';
 
 test('each use lets an entry live on for its time to live; a look does not', async () => {
   const clock = new ManualClock();
@@ -69,6 +70,72 @@ test('what is expired does not slide back to life, and its stale windows begin w
   expect(await cache.getOrSet('k', down)).toBe(2);
   await clock.advance(1);
   await expect(cache.getOrSet('k', down)).rejects.toThrow('down');
+});
+
+test('what became stale while it was being renewed is not renewed', async () => {
+  const store = new MapStore();
+  class Tier extends MapTier {
+    override async lease(...asked: Parameters<MapTier['lease']>) {
+      const answer = await super.lease(...asked);
+      // The lease came late.
+      await store.clock.advance(600);
+      return answer;
+    }
+  }
+  const cache = new Cache({
+    remote: new Tier(store),
+    ttlMs: 1_000,
+    staleIfErrorMs: 60_000,
+    sliding: true,
+    clock: store.clock,
+  });
+  await cache.set('k', 'v');
+  await store.clock.advance(500);
+  expect(await cache.get('k')).toBe('v');
+  // What is asked of the tier in the background needs no timer but the clock's steps.
+  await new Promise((resolve) => setImmediate(resolve));
+  await store.clock.advance(0);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(await cache.lookup('k')).toMatchObject({ value: 'v', stale: true });
+  expect(store.entries.get('k')?.entry?.freshUntil).toBeLessThanOrEqual(store.clock.wallNow());
+  // Its lease was given back: a load need not wait for it.
+  expect(await cache.getOrSet('k', () => 'new')).toBe('new');
+});
+
+test('what another process made stale is taken over at the next use, without a lease', async () => {
+  const store = new MapStore();
+  let leases = 0;
+  class Deaf extends MapTier {
+    override readonly subscribe = (listener: RemoteListener) => {
+      listener.back();
+      const { clock } = store;
+      const beat = () => {
+        listener.current(0);
+        timer = clock.setTimeout(beat, 100);
+      };
+      let timer = clock.setTimeout(beat, 100);
+      return () => clock.clearTimeout(timer);
+    };
+    override async lease(...asked: Parameters<MapTier['lease']>) {
+      leases++;
+      return super.lease(...asked);
+    }
+  }
+  const cache = new Cache({
+    remote: new Deaf(store),
+    ttlMs: 1_000,
+    staleIfErrorMs: 60_000,
+    sliding: true,
+    clock: store.clock,
+  });
+  await cache.set('k', 'v');
+  await new MapTier(store).expire(['k']);
+  await store.clock.advance(500);
+  expect(await cache.get('k')).toBe('v');
+  await store.clock.advance(0);
+  expect(cache.peek('k')).toBeUndefined();
+  expect(await cache.lookup('k')).toMatchObject({ value: 'v', stale: true });
+  expect(leases).toBe(0);
 });
 
 describe('over Redis', () => {
