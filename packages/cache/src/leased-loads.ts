@@ -96,6 +96,7 @@ class Patience {
   readonly #clock: Clock;
   readonly #longestUntil: number;
   #until: number;
+  #lastLeftMs = Number.POSITIVE_INFINITY;
 
   constructor(clock: Clock, leaseMs: number) {
     this.#clock = clock;
@@ -107,8 +108,11 @@ class Patience {
     return this.#until - this.#clock.now();
   }
 
-  /** Who gave up a moment before the lease is over would load beside the one who takes it over then. */
   saw(leftMs = 0): void {
-    this.#until = Math.max(this.#until, Math.min(this.#longestUntil, this.#clock.now() + leftMs));
+    // One that grows was renewed. Who gave up a moment before one is over would load beside the one who takes it over then.
+    if (leftMs > this.#lastLeftMs || leftMs <= LONGEST_POLL_MS) {
+      this.#until = Math.max(this.#until, Math.min(this.#longestUntil, this.#clock.now() + leftMs));
+    }
+    this.#lastLeftMs = leftMs;
   }
 }
