@@ -37,6 +37,8 @@ export type PoolErrorCode =
   /** `getJson` was answered with something that is not JSON, or a compressed body is damaged. */
   | 'ERR_INVALID_RESPONSE'
   | 'ERR_INVALID_URL'
+  /** The request cannot be sent as it is: a header, the method or the body is not allowed in HTTP; see `cause`. */
+  | 'ERR_INVALID_REQUEST'
   /** The body of a response was read a second time. */
   | 'ERR_BODY_USED'
   /** A network failure of another kind; see `cause`. */

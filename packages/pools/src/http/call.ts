@@ -121,6 +121,11 @@ export class Call implements Receiver {
     this.#sending.start();
   }
 
+  #sendUnlessAborted(): void {
+    if (this.#aborted === undefined) this.#send();
+    else this.#fail(this.#aborted.reason);
+  }
+
   #hand(hop: Hop, response: HopResponse): void {
     // Without a time-out a response that was dropped would hold its connection for ever.
     if (this.#timer === undefined) {
@@ -137,11 +142,8 @@ export class Call implements Receiver {
     this.#drain(hop, response);
     this.#request = next;
     this.#context.retry?.earn(next.origin);
-    // A short body comes with its headers: then its connection is free for what follows.
-    queueMicrotask(() => {
-      if (this.#aborted === undefined) this.#send();
-      else this.#fail(this.#aborted.reason);
-    });
+    // A short body comes with its headers; one turn later its end is known, and one more, its connection is free for this.
+    queueMicrotask(() => queueMicrotask(() => this.#sendUnlessAborted()));
   }
 
   #fail(error: unknown): void {

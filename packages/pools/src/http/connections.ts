@@ -89,9 +89,19 @@ export class Connections {
     this.#running--;
     connection.running--;
     connection.served++;
+    // Only when undici has told of the end of a response does it close a connection that is not to be kept (HTTP/1.0,
+    // `connection: close`, after HEAD); what was put on it before would be lost.
+    if (connection.multiplexed) this.#settle(connection);
+    else queueMicrotask(() => this.#settle(connection));
+  }
+
+  #settle(connection: Connection): void {
     if (connection.running === 0) {
       if (connection.gone || this.#closed) this.#discard(connection);
-      else if (connection.connected) this.#rest(connection);
+      else if (connection.connected) {
+        if (connection.client.stats.connected) this.#rest(connection);
+        else this.#discard(connection);
+      }
     }
     this.#pump();
     this.onLeave?.();

@@ -4,6 +4,7 @@ import { networkErrorCode, PoolError, type PoolErrorCode } from '../errors.ts';
 import { Body, type BodySource, tooLarge } from './body.ts';
 import type { Connections } from './connections.ts';
 import type { Connection, Exchange } from './origin.ts';
+import { invalidRequest } from './request.ts';
 
 export interface HopRequest {
   url: URL;
@@ -200,6 +201,12 @@ function toPoolError(error: unknown, origin: string): Error {
     case 'UND_ERR_HEADERS_TIMEOUT':
     case 'UND_ERR_BODY_TIMEOUT':
       return new PoolError('ERR_TIMEOUT', `${origin} stopped answering`, { cause: error });
+    case 'UND_ERR_INVALID_ARG':
+    case 'UND_ERR_NOT_SUPPORTED':
+    case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
+      return invalidRequest('a header, its method or its body is not allowed', error);
+    case 'UND_ERR_HEADERS_OVERFLOW':
+      return new PoolError('ERR_RESPONSE_TOO_LARGE', `${origin} sent too many headers`, { cause: error });
     case 'UND_ERR_DESTROYED':
     case 'UND_ERR_CLOSED':
       return new PoolError('ERR_POOL_CLOSED', 'HttpPool is closed', { cause: error });

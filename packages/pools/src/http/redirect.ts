@@ -17,7 +17,7 @@ export function redirected(request: HopRequest, response: HopResponse): HopReque
   }
   const { origin } = url;
   const sameOrigin = origin === request.origin;
-  const headers: HopRequest['headers'] = {};
+  const headers: HopRequest['headers'] = Object.create(null);
   for (const [name, value] of Object.entries(request.headers)) {
     if (name === 'host' || (dropsBody && name.startsWith('content-'))) continue;
     if (sameOrigin || harmless.has(name)) headers[name] = value;

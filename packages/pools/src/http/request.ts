@@ -22,14 +22,15 @@ export interface HttpRequestOptions {
 /** The first request of a call: checked, its names in lower case, its body as it is sent. */
 export function hopRequest(target: string | URL, method: string, options: HttpRequestOptions): HopRequest {
   // A URL is copied: its owner may change it while the request waits.
-  const url = parseUrl(typeof target === 'string' ? target : target.href);
+  const url = parseUrl(typeof target === 'string' ? target : String(target));
   if (url.protocol !== 'http:' && url.protocol !== 'https:') throw invalidUrl(`its scheme is ${url.protocol}`);
   if (url.username !== '' || url.password !== '') throw invalidUrl('it holds credentials; send them in a header');
+  if (method.toUpperCase() === 'CONNECT') throw invalidRequest('a tunnel (CONNECT) cannot be asked for');
   const headers = headerRecord(options.headers);
   headers['accept-encoding'] ??= 'gzip, deflate, br';
   let { body } = options;
   if (options.json !== undefined) {
-    body = JSON.stringify(options.json);
+    body = serialized(options.json);
     headers['content-type'] ??= 'application/json';
   } else if (body instanceof URLSearchParams) {
     body = body.toString();
@@ -47,16 +48,32 @@ function parseUrl(text: string): URL {
   }
 }
 
+function serialized(value: unknown): string {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch (error) {
+    throw invalidRequest('what is given as json cannot be serialized', error);
+  }
+  if (text === undefined) throw invalidRequest('what is given as json is nothing that JSON knows');
+  return text;
+}
+
+export function invalidRequest(why: string, cause?: unknown): PoolError {
+  return new PoolError('ERR_INVALID_REQUEST', `HttpPool: the request cannot be sent: ${why}`, { cause });
+}
+
 function invalidUrl(why: string): PoolError {
   return new PoolError('ERR_INVALID_URL', `HttpPool: the URL cannot be requested: ${why}`);
 }
 
 export function headerRecord(headers: HttpRequestOptions['headers']): Record<string, string | string[]> {
-  const record: Record<string, string | string[]> = {};
+  // Without a prototype: a header may be named `constructor`.
+  const record: Record<string, string | string[]> = Object.create(null);
   if (headers === undefined) return record;
-  const entries = headers instanceof Headers || Array.isArray(headers) ? headers : Object.entries(headers);
+  const entries = Symbol.iterator in headers ? headers : Object.entries(headers);
   for (const [name, value] of entries as Iterable<[string, string | readonly string[] | undefined]>) {
-    if (value === undefined) continue;
+    if (value === undefined || value === null) continue;
     const key = name.toLowerCase();
     const values = Array.isArray(value) ? (value as string[]) : [String(value)];
     const before = record[key];
