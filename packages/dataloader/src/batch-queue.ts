@@ -25,6 +25,8 @@ export class BatchQueue<K, V> {
   readonly runner: BatchRunner<K, V>;
   /** Whether `joined` has anything to do. */
   readonly watchesJoins: boolean;
+  /** Whether a key has to be weighed before it is put into a batch. */
+  readonly weighs: boolean;
   /** Whether batches wait for one another, so that a load inside the batch function needs care. */
   readonly tracksNesting: boolean;
   /** Whether keys may wait longer than the rest of the turn, so that the time is worth reading. */
@@ -43,6 +45,7 @@ export class BatchQueue<K, V> {
     this.#options = options;
     this.tracksNesting = maxConcurrentBatches !== Number.POSITIVE_INFINITY || schedule === 'adaptive';
     this.watchesJoins = this.tracksNesting || typeof schedule !== 'string';
+    this.weighs = options.weightOf !== undefined;
     this.#timed = schedule !== 'tick' || maxConcurrentBatches !== Number.POSITIVE_INFINITY;
     this.#slides = typeof schedule === 'object' && schedule.maxWaitMs !== undefined;
     this.#abandoned = (batch, reason) => this.#abandon(batch, reason);

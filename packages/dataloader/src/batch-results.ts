@@ -7,9 +7,10 @@ const CONTRACT =
 /** What a key comes to that the batch function's Map does not have. */
 export type Missing = 'undefined' | 'null' | 'error';
 
-/** The values in the order of `keys`, from an array by position or from a Map by key; throws a `BatchResultError` if they cannot be told apart. */
+/** The values in the order of `keys` (`given` is the copy that the batch function had), from an array by position or from a Map by key; throws a `BatchResultError` if they cannot be told apart. */
 export function valuesInOrder<K>(
   keys: readonly K[],
+  given: readonly K[],
   results: unknown,
   { name, missing, cacheKeyFn }: { name: string | null; missing: Missing; cacheKeyFn: (key: K) => unknown },
 ): ArrayLike<unknown> {
@@ -25,6 +26,14 @@ export function valuesInOrder<K>(
     throw new BatchResultError(
       `${CONTRACT}, but the function did not return a Promise of an Array of the same length as the Array of keys.` +
         `\n\nKeys:\n${shown(keys)}\n\nValues:\n${shown(results)}${about(name, keys.length, length)}`,
+      keys.length,
+      length,
+    );
+  }
+  if (!sameKeys(keys, given)) {
+    throw new BatchResultError(
+      `${CONTRACT}, but the function changed or sorted the Array of keys, so that its values cannot be told apart.` +
+        about(name, keys.length, length, true),
       keys.length,
       length,
     );
@@ -56,6 +65,15 @@ export function isArrayLike(value: unknown): value is ArrayLike<unknown> {
   if (typeof value !== 'object' || value === null) return false;
   const { length } = value as { length?: unknown };
   return typeof length === 'number' && (length === 0 || (length > 0 && Object.hasOwn(value, length - 1)));
+}
+
+function sameKeys<K>(keys: readonly K[], given: readonly K[]): boolean {
+  if (given.length !== keys.length) return false;
+  for (let i = 0; i < keys.length; i += 1) {
+    // Not `Object.is` first: this runs for every key of every batch.
+    if (keys[i] !== given[i] && !Object.is(keys[i], given[i])) return false;
+  }
+  return true;
 }
 
 function isMap(value: unknown): value is ReadonlyMap<unknown, unknown> {

@@ -3,7 +3,7 @@ import type { Batch } from './batch.ts';
 import { type BatchEvent, endChannel, newBatchEvent, publishEnd, startChannel } from './batch-events.ts';
 import { brokenCall, isError, type Missing, valuesInOrder } from './batch-results.ts';
 import type { Clock } from './clock.ts';
-import type { Entry } from './entry.ts';
+import { type Entry, fail, succeed } from './entry.ts';
 import { BatchTimeoutError } from './errors.ts';
 
 /** What the batch function gets beside the keys. */
@@ -118,9 +118,12 @@ export class BatchRunner<K, V> {
     if (timed) this.queueWaitMs += clock.now() - (batch.openedAt ?? 0);
     if (onBatch !== undefined || startChannel.hasSubscribers || endChannel.hasSubscribers) this.#watch(batch);
     if (batchTimeoutMs !== undefined) this.#startTimer(batch, batchTimeoutMs);
+    // A copy: a batch function that sorts or changes its keys must not send values to the wrong callers. A frozen array
+    // would make each loop over the keys several times slower.
+    const given = size === 1 ? [batch.keys[0] as K] : batch.keys.slice();
     let promise: PromiseLike<unknown>;
     try {
-      const called = this.#resource.runInAsyncScope(this.#callFor, this, batch, outOfReach(batch.keys));
+      const called = this.#resource.runInAsyncScope(this.#callFor, this, batch, given);
       if (typeof (called as PromiseLike<unknown> | undefined)?.then !== 'function') {
         throw brokenCall(`did not return a Promise: ${String(called)}`, name, size);
       }
@@ -135,7 +138,7 @@ export class BatchRunner<K, V> {
     }
     Promise.resolve(promise).then(
       (results) => {
-        if (!batch.settled) this.#settle(batch, results);
+        if (!batch.settled) this.#settle(batch, given, results);
         this.#makeRoom();
       },
       (error) => {
@@ -155,11 +158,11 @@ export class BatchRunner<K, V> {
     return this.#options.tracksNesting ? runningIn.run(this, call) : call();
   }
 
-  #settle(batch: Batch<K, V>, results: unknown): void {
+  #settle(batch: Batch<K, V>, given: readonly K[], results: unknown): void {
     const { keys, entries } = batch;
     let values: ArrayLike<unknown>;
     try {
-      values = valuesInOrder(keys, results, this.#options);
+      values = valuesInOrder(keys, given, results, this.#options);
     } catch (broken) {
       this.#fail(batch, broken);
       return;
@@ -170,7 +173,7 @@ export class BatchRunner<K, V> {
     for (let i = 0; i < entries.length; i += 1) {
       const value = values[i];
       if (isError(value)) this.#failKey(batch, i, value);
-      else (entries[i] as Entry<K, V>).succeed(value as V);
+      else succeed(entries[i] as Entry<K, V>, value as V);
     }
   }
 
@@ -183,7 +186,7 @@ export class BatchRunner<K, V> {
       // A predicate that throws has not said that the error may be kept; the callers get the loader's error all the same.
     }
     if (!keep) batch.forget(at);
-    batch.entries[at]?.fail(error);
+    fail(batch.entries[at] as Entry<K, V>, error);
   }
 
   #fail(batch: Batch<K, V>, error: unknown): void {
@@ -229,10 +232,4 @@ export class BatchRunner<K, V> {
       batch.abort(error);
     }, batchTimeoutMs);
   }
-}
-
-// A batch function that sorted the keys would send values to the wrong callers. One key cannot be sorted, and a copy of
-// it costs less than freezing.
-function outOfReach<K>(keys: K[]): readonly K[] {
-  return keys.length === 1 ? [keys[0] as K] : Object.freeze(keys);
 }

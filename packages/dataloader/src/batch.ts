@@ -1,5 +1,6 @@
 import type { BatchEvent } from './batch-events.ts';
-import { Entry, Hit, KEPT, PENDING } from './entry.ts';
+import { type Entry, fail, KEPT, PENDING, pendingEntry } from './entry.ts';
+import { Hits } from './hits.ts';
 
 /** Who cached an entry, and must forget it when its batch fails. */
 export interface EntryOwner<K, V> {
@@ -36,7 +37,7 @@ export class Batch<K, V> {
   /** Somebody who cannot leave waits for it. */
   pinned = false;
   #waiters = 0;
-  #hits: Hit<K, V>[] | undefined = undefined;
+  #hits: Hits<K, V> | undefined = undefined;
   #followers: { at: number; owner: EntryOwner<K, V> }[] | undefined = undefined;
   /** Who asked for the first key, and mostly for all of them. */
   #owner: EntryOwner<K, V> | undefined = undefined;
@@ -53,7 +54,7 @@ export class Batch<K, V> {
 
   /** `keepsPromise`: hits on the entry are answered with its promise itself. */
   add(key: K, owner: EntryOwner<K, V>, keepsPromise: boolean): Entry<K, V> {
-    const entry = new Entry<K, V>(keepsPromise ? KEPT : PENDING, undefined, this.partition, this);
+    const entry = pendingEntry<K, V>(this, this.partition, keepsPromise ? KEPT : PENDING);
     this.keys.push(key);
     this.entries.push(entry);
     if (this.#owner === undefined) this.#owner = owner;
@@ -80,20 +81,15 @@ export class Batch<K, V> {
 
   /** A promise for a result that is known already, or is another batch's, answered with this batch. */
   hit(source: Entry<K, V>): Promise<V> {
-    if (this.#hits === undefined) this.#hits = [];
-    if (source.hitBatch === this.id) return (this.#hits[source.hitAt] as Hit<K, V>).promise;
-    source.hitBatch = this.id;
-    source.hitAt = this.#hits.length;
-    const hit = new Hit<K, V>(source);
-    this.#hits.push(hit);
-    return hit.promise;
+    if (this.#hits === undefined) this.#hits = new Hits<K, V>(source);
+    return this.#hits.promise(source, this.id);
   }
 
   answerHits(): void {
     const hits = this.#hits;
     if (hits === undefined) return;
     this.#hits = undefined;
-    for (let i = 0; i < hits.length; i += 1) (hits[i] as Hit<K, V>).answer();
+    hits.answer();
   }
 
   /** The signal of the batch function, made when it is first asked for. */
@@ -123,7 +119,7 @@ export class Batch<K, V> {
     this.answerHits();
     for (let i = 0; i < this.entries.length; i += 1) {
       this.forget(i);
-      this.entries[i]?.fail(error);
+      fail(this.entries[i] as Entry<K, V>, error);
     }
   }
 

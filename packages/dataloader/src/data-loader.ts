@@ -198,6 +198,7 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
 
   #view(ctx: unknown): Loader<K, V> {
     const { partition } = this.#options;
+    this.#loads.shareBatches();
     const loads = new KeyedLoads<K, V, C>(this.#queue, {
       cacheKeyFn: this.#cacheKeyFn,
       entries: this.#cached ? new Map<C, Entry<K, V>>() : undefined,

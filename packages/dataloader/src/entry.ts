@@ -8,85 +8,74 @@ export const KEPT = 3;
 
 /**
  * What one key of a batch came to. Once settled it lets go of its promise, since a value takes less room than a promise
- * for it; where hits are answered with the cached promise itself it keeps that.
+ * for it; where hits are answered with the cached promise itself it keeps that. A plain record: one is made for each load.
  */
-export class Entry<K, V> {
+export interface Entry<K, V> {
   state: typeof PENDING | typeof VALUE | typeof FAILED | typeof KEPT;
   /** The promise while pending, then the value or the error. */
   result: unknown;
   /** The batch that the key was asked for in, while that has not settled. */
   batch: Batch<K, V> | undefined;
-  partition: unknown;
+  readonly partition: unknown;
   /** The open batch in which a hit on this entry waits, and where among its hits. Numbers: writing them into an old object is free. */
-  hitBatch = 0;
-  hitAt = 0;
-  #resolve: ((value: V) => void) | undefined;
-  #reject: ((error: unknown) => void) | undefined;
-
-  constructor(state: Entry<K, V>['state'], result: unknown, partition: unknown, batch?: Batch<K, V>) {
-    this.state = state;
-    this.result = result;
-    this.batch = batch;
-    this.partition = partition;
-    if (batch === undefined) {
-      this.#resolve = undefined;
-      this.#reject = undefined;
-    } else {
-      this.result = new Promise<V>(hold);
-      this.#resolve = heldResolve;
-      this.#reject = heldReject;
-    }
-  }
-
-  succeed(value: V): void {
-    const resolve = this.#resolve;
-    this.#settle(VALUE, value);
-    resolve?.(value);
-  }
-
-  fail(error: unknown): void {
-    const reject = this.#reject;
-    this.#settle(FAILED, error);
-    reject?.(error);
-  }
-
-  #settle(state: typeof VALUE | typeof FAILED, result: unknown): void {
-    if (this.state !== KEPT) {
-      this.state = state;
-      this.result = result;
-    }
-    this.batch = undefined;
-    this.#resolve = undefined;
-    this.#reject = undefined;
-  }
+  hitBatch: number;
+  hitAt: number;
+  resolve: ((value: V | PromiseLike<V>) => void) | undefined;
+  reject: ((error: unknown) => void) | undefined;
 }
 
-/** A cache hit that is answered together with a batch: all hits on the same entry meanwhile share its promise. */
-export class Hit<K, V> {
-  readonly promise: Promise<V>;
-  readonly #source: Entry<K, V>;
-  readonly #resolve: (value: V | PromiseLike<V>) => void;
-  readonly #reject: (error: unknown) => void;
-
-  constructor(source: Entry<K, V>) {
-    this.#source = source;
-    this.promise = new Promise<V>(hold);
-    this.#resolve = heldResolve;
-    this.#reject = heldReject;
-  }
-
-  answer(): void {
-    const { state, result } = this.#source;
-    if (state === FAILED) this.#reject(result);
-    else this.#resolve(result as V | Promise<V>);
-  }
+/** An entry of `batch`, with a promise that `settle` ends. */
+export function pendingEntry<K, V>(
+  batch: Batch<K, V>,
+  partition: unknown,
+  state: typeof PENDING | typeof KEPT,
+): Entry<K, V> {
+  const entry = knownEntry<K, V>(state, undefined, partition);
+  entry.batch = batch;
+  // Made and called in one place, the executor is inlined, and neither it nor its scope is ever allocated.
+  entry.result = new Promise<V>((resolve, reject) => {
+    entry.resolve = resolve;
+    entry.reject = reject;
+  });
+  return entry;
 }
 
-// One executor for all promises: a closure and its scope for each would be a third of what a load costs.
-let heldResolve: (value: unknown) => void;
-let heldReject: (error: unknown) => void;
+/** An entry of no batch. */
+export function knownEntry<K, V>(state: Entry<K, V>['state'], result: unknown, partition: unknown): Entry<K, V> {
+  return {
+    state,
+    result,
+    batch: undefined,
+    partition,
+    hitBatch: 0,
+    hitAt: 0,
+    resolve: undefined,
+    reject: undefined,
+  };
+}
 
-function hold(resolve: (value: never) => void, reject: (error: unknown) => void): void {
-  heldResolve = resolve as (value: unknown) => void;
-  heldReject = reject;
+export function succeed<K, V>(entry: Entry<K, V>, value: V): void {
+  const { resolve } = entry;
+  letGo(entry);
+  if (entry.state !== KEPT) {
+    entry.state = VALUE;
+    entry.result = value;
+  }
+  resolve?.(value);
+}
+
+export function fail<K, V>(entry: Entry<K, V>, error: unknown): void {
+  const { reject } = entry;
+  letGo(entry);
+  if (entry.state !== KEPT) {
+    entry.state = FAILED;
+    entry.result = error;
+  }
+  reject?.(error);
+}
+
+function letGo<K, V>(entry: Entry<K, V>): void {
+  entry.batch = undefined;
+  entry.resolve = undefined;
+  entry.reject = undefined;
 }

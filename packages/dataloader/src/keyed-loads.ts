@@ -3,7 +3,7 @@ import { joinChannel } from './batch-events.ts';
 import type { BatchQueue } from './batch-queue.ts';
 import { isError } from './batch-results.ts';
 import type { CacheMap } from './cache-map.ts';
-import { Entry, FAILED, KEPT, PENDING, VALUE } from './entry.ts';
+import { type Entry, FAILED, KEPT, knownEntry, PENDING, VALUE } from './entry.ts';
 
 export interface LoadOptions {
   /** Ends this caller's wait at once with `signal.reason`; others who wait for the key are not affected. */
@@ -29,8 +29,10 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
   readonly #promises: CacheMap<C, Promise<V>> | undefined;
   readonly #orderedHits: boolean;
   readonly #cacheKeyFn: ((key: K) => C) | undefined;
-  readonly #dedupe: boolean;
+  #dedupe: boolean;
   readonly #partition: ((key: K) => unknown) | undefined;
+  /** Whether a load without a signal needs nothing but the cache and the open batch. */
+  #plain: boolean;
   /** The entries behind the promises that a map of the user's kind keeps, while these are pending. */
   readonly #behind: WeakMap<object, Entry<K, V>> | undefined;
 
@@ -42,6 +44,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     this.#cacheKeyFn = options.cacheKeyFn;
     this.#dedupe = options.dedupe;
     this.#partition = options.partition;
+    this.#plain = !options.dedupe && options.partition === undefined && !queue.watchesJoins && !queue.weighs;
     this.#behind = options.promises === undefined ? undefined : new WeakMap();
   }
 
@@ -49,7 +52,35 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     if (key === null || key === undefined) {
       throw new TypeError(`The loader.load() function must be called with a value, but got: ${String(key)}.`);
     }
-    const signal = options?.signal;
+    const entries = this.#entries;
+    if (!this.#plain || options !== undefined || entries === undefined || joinChannel.hasSubscribers) {
+      return this.#loadWith(key, options?.signal);
+    }
+    // Most loads are of this kind, and this is all that they need.
+    const queue = this.#queue;
+    queue.loads += 1;
+    const cacheKey = this.#cacheKey(key);
+    const entry = entries.get(cacheKey);
+    if (entry) return this.#plainHit(entry);
+    const batch = queue.open(undefined);
+    queue.runner.queuedKeys += 1;
+    batch.pinned = true;
+    const added = batch.add(key, this, !this.#orderedHits);
+    entries.set(cacheKey, added);
+    return added.result as Promise<V>;
+  }
+
+  // What `#hit` comes to for a caller without a signal, where nobody watches.
+  #plainHit(entry: Entry<K, V>): Promise<V> {
+    const queue = this.#queue;
+    queue.hits += 1;
+    if (entry.batch !== undefined) entry.batch.pinned = true;
+    if (entry.state === KEPT) return entry.result as Promise<V>;
+    const open = queue.open(undefined);
+    return entry.batch === open ? (entry.result as Promise<V>) : open.hit(entry);
+  }
+
+  #loadWith(key: K, signal: AbortSignal | undefined): Promise<V> {
     if (signal?.aborted) return Promise.reject(signal.reason);
     const queue = this.#queue;
     queue.loads += 1;
@@ -67,6 +98,13 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     const waited = this.#waited(key, promise, batch, signal);
     if (queue.watchesJoins) queue.joined(batch);
     return waited;
+  }
+
+  /** From now on others put keys into the same batches: what they ask for already is not asked for twice. */
+  shareBatches(): void {
+    if (this.#entries === undefined) return;
+    this.#dedupe = true;
+    this.#plain = false;
   }
 
   clear(key: K): void {
@@ -167,7 +205,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     if (source !== undefined) queue.awaited(source);
     if (!this.#orderedHits) return this.#waited(key, promise, source, signal);
     const open = queue.open(partition);
-    const waited = this.#waited(key, open.hit(new Entry<K, V>(KEPT, promise, partition)), source, signal);
+    const waited = this.#waited(key, open.hit(knownEntry<K, V>(KEPT, promise, partition)), source, signal);
     if (queue.watchesJoins) queue.joined(open);
     return waited;
   }
@@ -183,12 +221,12 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
   }
 
   #primed(value: V | PromiseLike<V> | Error, partition: unknown): Entry<K, V> {
-    if (!this.#orderedHits) return new Entry<K, V>(KEPT, promiseOf(value), partition);
-    if (isError(value)) return new Entry<K, V>(FAILED, value, partition);
+    if (!this.#orderedHits) return knownEntry<K, V>(KEPT, promiseOf(value), partition);
+    if (isError(value)) return knownEntry<K, V>(FAILED, value, partition);
     if (typeof (value as PromiseLike<V> | undefined)?.then !== 'function') {
-      return new Entry<K, V>(VALUE, value, partition);
+      return knownEntry<K, V>(VALUE, value, partition);
     }
-    return new Entry<K, V>(PENDING, promiseOf(value), partition);
+    return knownEntry<K, V>(PENDING, promiseOf(value), partition);
   }
 }
 
