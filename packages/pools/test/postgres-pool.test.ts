@@ -148,19 +148,6 @@ describe('a query', () => {
     expect(pool.stats()).toMatchObject({ created: 1, queryFailures: 0 });
     await expect(pool.query('select 1', [], { signal: controller.signal })).rejects.toBe(reason);
   });
-
-  it('is never hit by the cancel of the one before', async () => {
-    const pool = open({ maxSize: 2 });
-    let hit = 0;
-    for (let round = 0; round < 150; round++) {
-      const controller = new AbortController();
-      const cancelled = pool.query('select pg_sleep(0.001)', [], { signal: controller.signal }).catch(() => {});
-      setImmediate(() => controller.abort());
-      await cancelled;
-      await pool.query('select pg_sleep(0.001)').catch(() => hit++);
-    }
-    expect(hit).toBe(0);
-  });
 });
 
 describe('waiting for a connection', () => {
