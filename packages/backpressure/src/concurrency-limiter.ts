@@ -16,7 +16,9 @@ import {
 import { type GiveBack, OneShotPermit, type Outcome, type Permit } from './permit.ts';
 import { type RunContext, UnabortableContext } from './run-context.ts';
 import { RunTimes } from './run-times.ts';
+import { SampledClock } from './sampled-clock.ts';
 import { timerMs } from './timer-ms.ts';
+import type { Waiter } from './waiting-room.ts';
 
 /** At most `limit` at a time; at most `maxQueue` wait; the rest is refused at once and told when to come back. */
 export class ConcurrencyLimiter implements AsyncDisposable {
@@ -29,10 +31,14 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   readonly #random: () => number;
 
   readonly #runTimes = new RunTimes();
+  readonly #time: SampledClock;
   readonly #waiting: LimiterQueue;
   readonly #giveBack: GiveBack = (startedAt, inFlight, outcome) => this.#leave(startedAt, inFlight, outcome);
-  /** When work last started or ended. */
+  /** When work last started or ended, as far as that was timed; and whether more did since. */
   #lastMoveAt: number;
+  #movedSince = false;
+  /** Calls that have ended and were not timed, since one was. */
+  #untimed = 0;
   #closed = false;
   #whenIdle: (() => void)[] = [];
 
@@ -67,7 +73,8 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     this.#name = name;
     this.#clock = clock;
     this.#random = random;
-    this.#lastMoveAt = this.#clock.now();
+    this.#time = new SampledClock(clock, this.#runTimes, this.#adaptive !== undefined);
+    this.#lastMoveAt = this.#time.latest;
     this.#waiting = new LimiterQueue({
       maxQueue,
       queueTimeoutMs,
@@ -79,18 +86,28 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   /** Runs `fn` when it is its turn. Rejects with ERR_OVERLOADED if that never comes, else settles as `fn` does. */
-  async run<T>(fn: (context: RunContext) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
-    if (options?.signal !== undefined || options?.timeoutMs !== undefined) return this.#runLeavable(fn, options);
-    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options));
+  run<T>(fn: (context: RunContext) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
+    if (options !== undefined) return this.#runWith(fn, options);
+    const startedAt = this.#tryEnter(undefined);
+    if (startedAt !== undefined) return this.#runNow(fn, startedAt);
+    // The callback runs in the caller's AsyncLocalStorage context, and is one for all: nothing else is made per waiter.
+    return this.#queue(undefined, fn).then(this.#runWaiter) as Promise<T>;
+  }
+
+  readonly #runWaiter = ({ work, startedAt }: Waiter): Promise<unknown> =>
+    this.#runNow(work as (context: RunContext) => unknown, startedAt);
+
+  async #runNow<T>(fn: (context: RunContext) => T | PromiseLike<T>, startedAt: number): Promise<T> {
     const inFlight = this.#inFlight;
+    let value: T;
     try {
-      const value = await fn(new UnabortableContext());
-      this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge({ value }));
-      return value;
+      value = await fn(new UnabortableContext());
     } catch (error) {
       this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge({ error }));
       throw error;
     }
+    this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge({ value }));
+    return value;
   }
 
   /** A permit now, or undefined if there is none or others wait for one. */
@@ -102,7 +119,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   /** A permit as soon as there is one. Rejects with ERR_OVERLOADED, or with the signal's reason. */
   async acquire(options?: AcquireOptions): Promise<Permit> {
     options?.signal?.throwIfAborted();
-    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options));
+    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
     const permit = new OneShotPermit(this.#giveBack, startedAt, this.#inFlight);
     if (options?.signal?.aborted) {
       permit.ignore();
@@ -121,7 +138,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     if (this.#adaptive !== undefined) refuse('setLimit', 'used with a fixed limit only, this one adapts itself', limit);
     checkCount('limit', limit, 1, true);
     this.#limit = limit;
-    this.#letIn(this.#clock.now());
+    this.#letIn(this.#time.now());
   }
 
   /** Resolves when nothing runs and nothing waits. */
@@ -182,36 +199,53 @@ export class ConcurrencyLimiter implements AsyncDisposable {
 
   /** Takes a permit that is free and returns when that was; undefined if none is. While anybody waits none is free, so nobody is overtaken. */
   #tryEnter(options: AcquireOptions | undefined): number | undefined {
+    if (options?.deadlineMs !== undefined) this.#time.timesAll = true;
     if (this.#inFlight >= this.#limit || this.#closed) return undefined;
     // Not refused by the estimate while a permit is free: then nothing would run, and the estimate never improve.
     if (options?.deadlineMs !== undefined && !(options.deadlineMs > 0)) return undefined;
     this.#inFlight++;
     this.#admitted++;
-    this.#lastMoveAt = this.#clock.now();
-    return this.#lastMoveAt;
+    return this.#start();
   }
 
-  /** Waits for a permit and returns when it was given. */
-  #queue(options: AcquireOptions | undefined): Promise<number> {
-    const now = this.#clock.now();
-    return this.#closed ? Promise.reject(this.#overloaded('draining', now)) : this.#waiting.enter(options, now);
+  /** When work that starts now has started; NaN if it is not timed. */
+  #start(): number {
+    const startedAt = this.#time.start();
+    if (Number.isNaN(startedAt)) this.#movedSince = true;
+    else this.#lastMoveAt = startedAt;
+    return startedAt;
+  }
+
+  /** Waits for a permit. */
+  #queue(options: AcquireOptions | undefined, work?: (context: RunContext) => unknown): Promise<Waiter> {
+    const now = this.#time.arrival();
+    return this.#closed ? Promise.reject(this.#overloaded('draining', now)) : this.#waiting.enter(options, now, work);
   }
 
   /** Gives a permit back and lets others in. */
   #leave(startedAt: number, inFlight: number, outcome: Outcome): void {
-    const now = this.#clock.now();
-    const runMs = now - startedAt;
     this.#inFlight--;
     this.#completed++;
-    this.#runMs += runMs;
+    const untimed = Number.isNaN(startedAt);
+    if (untimed) {
+      this.#untimed++;
+      this.#movedSince = true;
+    } else this.#timed(startedAt, inFlight, outcome);
+    if (this.#waiting.size > 0) this.#letIn(untimed && this.#time.timesAll ? this.#time.now() : this.#time.latest);
+    else if (this.#inFlight === 0 && this.#whenIdle.length > 0) this.#tellIdle();
+  }
+
+  /** Takes in how long work took; it stands for those before it that were not timed. */
+  #timed(startedAt: number, inFlight: number, outcome: Outcome): void {
+    const now = this.#time.now();
+    const runMs = now - startedAt;
+    this.#runMs += runMs * (1 + this.#untimed);
+    this.#untimed = 0;
     this.#runTimes.add(runMs);
     this.#lastMoveAt = now;
-    if (this.#adaptive !== undefined && outcome !== 'ignore') {
-      this.#adaptive.record(now, runMs, inFlight, outcome === 'failure');
-      this.#limit = Math.max(1, this.#adaptive.limit);
-    }
-    if (this.#waiting.size > 0) this.#letIn(now);
-    else if (this.#inFlight === 0 && this.#whenIdle.length > 0) this.#tellIdle();
+    if (this.#adaptive === undefined || outcome === 'ignore') return;
+    this.#adaptive.record(now, runMs, inFlight, outcome === 'failure');
+    this.#limit = Math.max(1, this.#adaptive.limit);
   }
 
   #letIn(now: number): void {
@@ -220,8 +254,9 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       if (waiter === undefined) break;
       this.#inFlight++;
       this.#admitted++;
-      this.#queueWaitMs += now - waiter.arrivedAt;
-      waiter.grant(now);
+      this.#queueWaitMs += Math.max(0, now - waiter.arrivedAt);
+      waiter.startedAt = this.#start();
+      waiter.grant(waiter);
     }
     if (this.#isIdle && this.#whenIdle.length > 0) this.#tellIdle();
   }
@@ -236,6 +271,8 @@ export class ConcurrencyLimiter implements AsyncDisposable {
    * use (a permit's share of the mean run time, by Little's law), and for how long nothing has moved at all.
    */
   #retryAfterMs(now: number): number {
+    if (this.#movedSince) this.#lastMoveAt = now;
+    this.#movedSince = false;
     const ahead = this.#waiting.size + 1;
     const wait = this.#runTimes.count === 0 ? unknownWaitMs : (ahead * this.#runTimes.meanMs) / this.#limit;
     return Math.ceil(
@@ -249,11 +286,12 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     for (const resolve of told) resolve();
   }
 
-  async #runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, options: RunOptions): Promise<T> {
+  async #runWith<T>(fn: (context: RunContext) => T | PromiseLike<T>, options: RunOptions): Promise<T> {
     const { signal, timeoutMs } = options;
     if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
     signal?.throwIfAborted();
-    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options));
+    const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
+    if (signal === undefined && timeoutMs === undefined) return this.#runNow(fn, startedAt);
     const inFlight = this.#inFlight;
     if (signal?.aborted) {
       this.#leave(startedAt, inFlight, 'ignore');

@@ -65,7 +65,10 @@ export interface LimiterStats {
   /** Of these, what still runs and holds a permit. */
   abandonedInFlight: number;
   rejected: Record<Exclude<RejectReason, 'rate_limited'>, number>;
-  /** Time spent in the queue by what was then started. A sum, milliseconds. */
+  /**
+   * Time spent in the queue by what was then started. A sum, milliseconds. While calls take less than 50 microseconds in the
+   * mean, one in eight is timed and stands for the others, here and in `runMs`.
+   */
   queueWaitMs: number;
   /** Time spent running by what has ended. A sum, milliseconds. */
   runMs: number;

@@ -2,6 +2,7 @@ import type { Clock } from './clock.ts';
 import type { RejectReason } from './errors.ts';
 import type { AcquireOptions } from './limiter-options.ts';
 import { checkAtLeast, checkOneOf } from './option-checks.ts';
+import type { RunContext } from './run-context.ts';
 import type { RunTimes } from './run-times.ts';
 import { timerMs } from './timer-ms.ts';
 import { priorities, Waiter, WaitingRoom } from './waiting-room.ts';
@@ -38,8 +39,8 @@ export class LimiterQueue {
     return this.#room.size;
   }
 
-  /** Waits for a permit and resolves with when it was given. */
-  enter(options: AcquireOptions | undefined, now: number): Promise<number> {
+  /** Waits for a permit. `work` is kept for whoever is told of the grant. */
+  enter(options: AcquireOptions | undefined, now: number, work?: (context: RunContext) => unknown): Promise<Waiter> {
     const { signal, priority, key, deadlineMs } = options ?? none;
     if (priority !== undefined) checkOneOf('priority', priority, priorities);
     if (deadlineMs !== undefined) {
@@ -53,13 +54,9 @@ export class LimiterQueue {
       this.#turnAway(victim, 'shed', now);
     }
     if (room.size === 0) this.#nonEmptySince = now;
-    const granted = new Promise<number>(capture);
-    const waiter = new Waiter(
-      resolveCaptured,
-      rejectCaptured,
-      now,
-      deadlineMs === undefined ? undefined : now + deadlineMs,
-    );
+    const granted = new Promise<Waiter>(capture);
+    const deadlineAt = deadlineMs === undefined ? undefined : now + deadlineMs;
+    const waiter = new Waiter(resolveCaptured, rejectCaptured, now, deadlineAt, work);
     room.enter(waiter, priority, key);
     if (this.#timer === undefined) this.#armTimer(now);
     if (signal !== undefined) this.#leaveOnAbort(waiter, signal);
@@ -169,9 +166,9 @@ const standingAfterMs = 100;
 const oldestEvery = 8;
 
 // One function for all promises, since a closure for each costs more than the rest of the wait.
-let resolveCaptured: (startedAt: number) => void;
+let resolveCaptured: (granted: Waiter) => void;
 let rejectCaptured: (error: unknown) => void;
-function capture(resolve: (startedAt: number) => void, reject: (error: unknown) => void): void {
+function capture(resolve: (granted: Waiter) => void, reject: (error: unknown) => void): void {
   resolveCaptured = resolve;
   rejectCaptured = reject;
 }

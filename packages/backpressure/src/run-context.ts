@@ -9,10 +9,17 @@ export interface RunContext {
  * for; each call gets its own, so that listeners left on it do not pile up.
  */
 export class UnabortableContext implements RunContext {
-  #signal: AbortSignal | undefined;
+  /** See `Waiter.kept`. */
+  static readonly kept: UnabortableContext = new UnabortableContext();
+  // Not a #field: those take longer to make than the rest of the object.
+  declare private made: AbortSignal | undefined;
+
+  constructor() {
+    this.made = undefined;
+  }
 
   get signal(): AbortSignal {
-    this.#signal ??= new AbortController().signal;
-    return this.#signal;
+    this.made ??= new AbortController().signal;
+    return this.made;
   }
 }
