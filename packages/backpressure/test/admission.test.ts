@@ -249,6 +249,11 @@ describe('admission', () => {
     expect(limiter.stats().admitted).toBe(1);
   });
 
+  test('Retry-After is at least a second: 0 would ask for a retry at once', async () => {
+    const { url } = await serve(() => {}, { shedder: { check: () => ({ reason: 'shed', retryAfterMs: 0 }) } });
+    expect((await fetch(url)).headers.get('retry-after')).toBe('1');
+  });
+
   test('a draining server closes the connection with its answer', async () => {
     const limiter = new ConcurrencyLimiter({ limit: 1 });
     await limiter.close();

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { mapLimit, settleLimit } from '@x/backpressure';
 import { describe, expect, test } from 'vitest';
 
@@ -86,6 +87,42 @@ describe('mapLimit', () => {
     deliver();
     await tick();
     expect(started).toEqual([0]);
+  });
+
+  test('an iterator that has ended is not closed, one that has failed neither', async () => {
+    let closed = 0;
+    const source = (last: () => IteratorResult<number>) => {
+      let pulled = 0;
+      const iterator: Iterator<number> = {
+        next: () => (pulled++ === 0 ? { done: false, value: 1 } : last()),
+        return: () => {
+          closed++;
+          return { done: true, value: undefined };
+        },
+      };
+      return { [Symbol.iterator]: () => iterator };
+    };
+    const ended = source(() => ({ done: true, value: undefined }));
+    const failsLater = async () => {
+      await tick();
+      throw new Error('late');
+    };
+    await expect(mapLimit(ended, 2, failsLater)).rejects.toThrow('late');
+    const failed = source(() => {
+      throw new Error('source');
+    });
+    await expect(mapLimit(failed, 2, () => tick())).rejects.toThrow('source');
+    await tick();
+    expect(closed).toBe(0);
+  });
+
+  test('leaves no listener on a signal, however it ends', async () => {
+    const { signal } = new AbortController();
+    await mapLimit([1, 2], 1, (n) => n, { signal });
+    await mapLimit([], 1, (n) => n, { signal });
+    await settleLimit([1], 1, () => Promise.reject(new Error('no')), { signal });
+    await mapLimit([1], 1, () => Promise.reject(new Error('no')), { signal }).catch(() => {});
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
   });
 
   test('a synchronous throw and a failing iterator reject too', async () => {

@@ -104,6 +104,22 @@ describe('a client throttle', () => {
     expect(throttle.stats()).toMatchObject({ requests: 0, rejectionRatio: 0 });
   });
 
+  test('what a call left behind does later is not counted either', async () => {
+    const { throttle } = setUp();
+    const controller = new AbortController();
+    let end = (_: unknown): void => {};
+    const work = new Promise((resolve) => {
+      end = resolve;
+    });
+    const run = throttle.run(() => work, { signal: controller.signal });
+    controller.abort(new Error('gone'));
+    await expect(run).rejects.toThrow('gone');
+    end('late');
+    await work;
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(throttle.stats()).toMatchObject({ requests: 0, accepts: 0 });
+  });
+
   test('overload is what isOverload says, with a signal as without', async () => {
     const throttle = new ClientThrottle({ isOverload: (error) => error === 'busy', random: () => 0.99 });
     const { signal } = new AbortController();

@@ -137,3 +137,27 @@ test('what a client left says nothing of capacity; what was answered does', asyn
   await until(() => outcomes.length === 2);
   expect(outcomes).toEqual(['release', 'ignore']);
 });
+
+test('one that was pipelined and never had its turn is over as soon as its connection is', async () => {
+  const answers: ((verdict: { allowed: boolean; retryAfterMs: number }) => void)[] = [];
+  const rateLimiter = {
+    consume: () => new Promise<{ allowed: boolean; retryAfterMs: number }>((resolve) => answers.push(resolve)),
+  };
+  const served: (string | undefined)[] = [];
+  const requests: { signal: () => AbortSignal; gone: () => boolean }[] = [];
+  const { server, port } = await serve((request) => void served.push(request.url), { rateLimiter });
+  server.on('request', (request, response) =>
+    requests.push({ signal: () => requestSignal(request, response), gone: () => request.socket.destroyed }),
+  );
+  const { socket } = await openRaw(port);
+  socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => answers.length === 2);
+  answers[0]?.({ allowed: true, retryAfterMs: 0 });
+  await until(() => served.length === 1);
+  socket.destroy();
+  await until(() => requests[1]?.gone() === true);
+  expect(requests[1]?.signal().aborted).toBe(true);
+  answers[1]?.({ allowed: true, retryAfterMs: 0 });
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(served).toEqual(['/1']);
+});

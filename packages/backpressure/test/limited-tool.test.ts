@@ -156,6 +156,13 @@ describe('a rate-limited tool', () => {
     expect(await tool({}, { authInfo: { token: '' } })).toMatchObject({ isError: true });
   });
 
+  test('nobody can choose the name that the nameless share', async () => {
+    const rateLimiter = new RateLimiter({ limit: 1, intervalMs: 60_000, clock: new ManualClock() });
+    const names = ['anyone', undefined, 'caller:anyone'];
+    const tool = rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), { key: () => names.shift() });
+    for (let n = 0; n < 3; n++) expect(await tool({})).toEqual(ok('x'));
+  });
+
   test('takes key and cost as told', async () => {
     const rateLimiter = new RateLimiter({ limit: 4, intervalMs: 1_000, clock: new ManualClock() });
     const tool = rateLimitedTool(rateLimiter, async (_ctx: object) => ok('x'), {

@@ -266,3 +266,20 @@ test('after a busy event loop an answer that is there already is taken', async (
   await rate.close();
   direct.disconnect();
 });
+
+test('an answer that the event loop brings before the time-out is looked at counts', async () => {
+  const call = () => new Promise<unknown>((resolve) => setImmediate(() => resolve([1, '1'])));
+  let expire = (): void => {};
+  const manual = {
+    now: () => 0,
+    setTimeout: (fn: () => void) => {
+      expire = fn;
+    },
+    clearTimeout: () => {},
+  };
+  const rate = limiter({ client: { status: 'ready', call }, onUnavailable: 'deny', clock: manual });
+  const waiting = rate.consume('a');
+  expire();
+  expect(await waiting).toMatchObject({ allowed: true, decidedBy: 'redis' });
+  await rate.close();
+});

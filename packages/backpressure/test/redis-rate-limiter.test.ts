@@ -319,3 +319,23 @@ async function serverMs(): Promise<number> {
   const [seconds, microseconds] = await client.time();
   return Number(seconds) * 1_000 + Number(microseconds) / 1_000;
 }
+
+test('answers that overtake each other take nothing from what is known', async () => {
+  const answers: ((answer: unknown) => void)[] = [];
+  const call = () => new Promise<unknown>((resolve) => answers.push(resolve));
+  const rate = new RedisRateLimiter({
+    client: { status: 'ready', call },
+    limit: 2,
+    intervalMs: 1e9,
+    clock: new ManualClock(),
+  });
+  const calls = [rate.consume('a'), rate.consume('a')];
+  answers[1]?.([1, '2']);
+  expect(await calls[1]).toMatchObject({ allowed: true, remaining: 0 });
+  answers[0]?.([1, '1']);
+  await calls[0];
+  // Both are known of: Redis need not be asked.
+  expect(await rate.consume('a')).toMatchObject({ allowed: false, decidedBy: 'memory' });
+  expect(answers.length).toBe(2);
+  await rate.close();
+});

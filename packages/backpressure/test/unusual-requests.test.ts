@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { createServer, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { ConcurrencyLimiter } from '@x/backpressure';
 import { withAdmission } from '@x/backpressure/http';
 import { describe, expect, test } from 'vitest';
@@ -46,6 +47,26 @@ describe('a refusal', () => {
     socket.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n');
     await until(() => text().includes('served'));
     expect(answers(text())).toEqual(['503', '200']);
+  });
+
+  test('of a request whose body was read before, as a body parser does, is whole at once', async () => {
+    const gate = withAdmission(() => {}, { limiter: fullLimiter() });
+    const whole: boolean[] = [];
+    const server = createServer(async (request, response) => {
+      for await (const _ of request);
+      gate(request, response);
+      whole.push(response.writableEnded);
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { socket, text } = await openRaw((server.address() as AddressInfo).port);
+    const post = 'POST /mcp HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n';
+    for (let n = 1; n <= 3; n++) {
+      socket.write(post);
+      await until(() => answers(text()).length === n);
+    }
+    expect(whole).toEqual([true, true, true]);
+    socket.destroy();
+    server.close();
   });
 
   test('of pipelined requests comes in the order of the requests, after what is served before it', async () => {
