@@ -73,6 +73,7 @@ describe('start()', () => {
     expect(most).toBe(5);
     await expect.poll(() => pool.stats()).toMatchObject({ inUse: 0, waiting: 0, utilisation: 0 });
     expect(pool.stats()).toMatchObject({ queries: 50, queryFailures: 0, acquired: 50 });
+    expect(pool.stats().queryMs).toBeGreaterThan(0);
     expect(pool.stats().inUseMs).toBeGreaterThanOrEqual(pool.stats().queryMs);
   });
 

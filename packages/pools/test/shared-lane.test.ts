@@ -1,5 +1,6 @@
 import { type PostgresService, startPostgres } from '@x/local-services';
 import { PostgresPool, type PostgresPoolOptions } from '@x/pools/postgres';
+import { ManualClock } from '@x/testkit';
 import fc from 'fast-check';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -54,7 +55,8 @@ async function gate(): Promise<{ text: string; open(): Promise<void> }> {
 
 describe('the shared lane', () => {
   it('carries the reads of many callers over few connections, each with its own result or error', async () => {
-    const pool = open({ minSize: 4 });
+    // On a machine that is busy a connection may be found behind, and another one joins: here no time passes.
+    const pool = open({ minSize: 4, clock: new ManualClock() });
     await pool.start();
     const reads = Array.from({ length: 200 }, (_, n) =>
       n % 10 === 0
@@ -72,7 +74,6 @@ describe('the shared lane', () => {
     }
     expect(pids.size).toBeLessThanOrEqual(2);
     expect(pool.stats()).toMatchObject({ size: 4, queries: 200, queryFailures: 20 });
-    expect(pool.stats().queryMs).toBeGreaterThan(0);
     await atRest(pool);
     // The connections are as good as any afterwards, for cursors too.
     expect(await pool.fetch('select 1 as one')).toEqual([{ one: 1 }]);
