@@ -50,7 +50,7 @@ describe('a refusal', () => {
   });
 
   test('of a request whose body was read before, as a body parser does, is whole at once', async () => {
-    const gate = withAdmission(() => {}, { limiter: fullLimiter() });
+    const gate = withAdmission(() => {}, { shedder: { check: () => ({ reason: 'shed', retryAfterMs: 1 }) } });
     const whole: boolean[] = [];
     const server = createServer(async (request, response) => {
       for await (const _ of request);
