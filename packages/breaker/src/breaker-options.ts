@@ -49,7 +49,7 @@ export interface CircuitBreakerOptions {
   probeLeaseMs?: number | undefined;
   /** Which calls may be probes, by the `context` given to `run` or `tryAcquire`. Default: all. */
   admit?: ((context: unknown) => boolean) | undefined;
-  /** What an outcome says about the dependency. Default: what is thrown is a failure, aborts and local refusals aside. */
+  /** What an outcome says about the dependency; `undefined` leaves it to the default: what is thrown is a failure, aborts and local refusals aside. */
   classify?: Classify | undefined;
   /** What `toJSON()` gave, maybe in another process. Refused if it is none; capped if it lies too far ahead. */
   initialState?: BreakerSnapshot | undefined;
@@ -65,6 +65,7 @@ export interface CircuitBreakerOptions {
 
 /** Throws unless the options that no rule and no time-out reads are as they should be. */
 export function checkBreakerOptions(options: CircuitBreakerOptions): void {
+  checkOptionalObject('options', 'an object', options);
   const { name, classify, admit, clock = systemClock, stackTraces = false, shared } = options;
   checkOptionalString('name', name);
   checkOptionalFunction('classify', classify);
@@ -101,6 +102,10 @@ export function checkRecovery(options: CircuitBreakerOptions): Recovery {
   checkRatio('recoveryBackoff.jitter', jitter);
   return { timeoutMs: recoveryTimeoutMs, factor, maxMs, jitter, maxRetryAfterMs, leaseMs: probeLeaseMs, random };
 }
+
+/** A byte is kept for each call, 24 for each bucket: what is more than so many is a mistake. */
+const MOST_CALLS = 100_000_000;
+const MOST_BUCKETS = 1_000_000;
 
 /** More than all calls: never reached. */
 const NO_RATE = 2;
@@ -141,17 +146,26 @@ export function createProbeRule(options: CircuitBreakerOptions): ProbeRule {
 }
 
 function checkMinimumCalls({ window, minimumCalls }: CircuitBreakerOptions): number {
-  const size = window !== undefined && 'calls' in window ? window.calls : Number.MAX_SAFE_INTEGER;
-  if (size !== Number.MAX_SAFE_INTEGER) checkInteger('window.calls', size, 1);
-  if (minimumCalls === undefined) return Math.min(10, size);
+  const size = callsOf(window);
+  if (size !== undefined) checkInteger('window.calls', size, 1, MOST_CALLS);
+  if (minimumCalls === undefined) return Math.min(10, size ?? 10);
   checkInteger('minimumCalls', minimumCalls, 1, size);
   return minimumCalls;
 }
 
 function createWindow(window: NonNullable<CircuitBreakerOptions['window']>): CountWindow | TimeWindow {
-  if ('calls' in window) return new CountWindow(window.calls);
-  const { ms, buckets = 10 } = window;
-  checkDuration('window.ms', ms);
-  checkInteger('window.buckets', buckets, 1);
-  return new TimeWindow(ms, buckets);
+  const calls = callsOf(window);
+  const { ms, buckets = 10 } = window as { ms?: number; buckets?: number | undefined };
+  if (calls !== undefined) {
+    if (ms !== undefined) throw wrongOption('window', '{ calls } or { ms, buckets? }, not both', window);
+    return new CountWindow(calls);
+  }
+  checkDuration('window.ms', ms as number);
+  checkInteger('window.buckets', buckets, 1, MOST_BUCKETS);
+  return new TimeWindow(ms as number, buckets);
+}
+
+/** The size of a window of calls; `undefined` for one of time. */
+export function callsOf(window: CircuitBreakerOptions['window']): number | undefined {
+  return window !== undefined && 'calls' in window ? window.calls : undefined;
 }

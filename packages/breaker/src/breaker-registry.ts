@@ -20,6 +20,8 @@ interface Entry {
 
 /** A look at so many of the longest unused breakers per `get` keeps up with any arrival of new keys. */
 const LOOKED_AT = 4;
+/** So many are looked at for one that may be forgotten: enough to find it, and no more work where thousands are open. */
+const LOOKED_AT_TO_FORGET = 64;
 
 /**
  * A breaker for each key, a bounded number of them. The longest unused is forgotten first, but never one that is open,
@@ -82,8 +84,14 @@ export class BreakerRegistry {
   }
 
   #forgetOne(now: number): boolean {
+    let looked = 0;
     for (const [key, entry] of this.#entries) {
       if (this.#mayForget(entry, now)) return this.#entries.delete(key);
+      looked += 1;
+      // Out of the way of those behind it: the next call looks at others.
+      this.#entries.delete(key);
+      this.#entries.set(key, entry);
+      if (looked === LOOKED_AT_TO_FORGET) return false;
     }
     return false;
   }

@@ -1,9 +1,10 @@
 import type { BreakerEvents, BreakerState } from './breaker-events.ts';
 import { type CircuitBreakerOptions, checkBreakerOptions } from './breaker-options.ts';
 import { Circuit } from './circuit.ts';
-import { type Classify, classifyThrown, type Outcome, type Verdict } from './classify.ts';
+import { type Classify, judge, type Outcome, type Verdict } from './classify.ts';
 import { systemClock } from './clock.ts';
 import { CircuitOpenError } from './errors.ts';
+import { wrongOption } from './option-checks.ts';
 import type { BreakerPermit, Permit } from './permit.ts';
 import { callUntilAborted, type RunContext, rejectSoon, UnabortableContext } from './run-context.ts';
 import type { BreakerSnapshot } from './snapshot.ts';
@@ -14,7 +15,7 @@ export interface BreakerRunOptions {
   /** What the breaker's `admit` is asked with. */
   context?: unknown;
   /** Judges this call's outcome; `undefined` leaves it to the breaker's own `classify`. */
-  classify?: ((outcome: Outcome) => Verdict | undefined) | undefined;
+  classify?: Classify | undefined;
 }
 
 export interface BreakerStats {
@@ -61,7 +62,11 @@ export class CircuitBreaker {
   run<T>(fn: (context: RunContext) => PromiseLike<T> | T, options?: BreakerRunOptions): Promise<T> {
     const circuit = this.#circuit;
     if (options === undefined && circuit.state === 'closed' && !circuit.measures) return this.#runPlain(fn);
-    if (options?.signal?.aborted) return rejectSoon(options.signal.reason);
+    const signal = options?.signal;
+    if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+      return rejectSoon(wrongOption('signal', 'an AbortSignal', signal));
+    }
+    if (signal?.aborted) return rejectSoon(signal.reason);
     let permit: BreakerPermit | undefined | null;
     try {
       permit = circuit.admit(options?.context);
@@ -203,7 +208,7 @@ export class CircuitBreaker {
   ): void {
     let verdict: Verdict = 'ignore';
     try {
-      if (!aborted) verdict = options?.classify?.(outcome) ?? (this.classify ?? classifyThrown)(outcome);
+      if (!aborted) verdict = judge(outcome, options?.classify, this.classify);
     } finally {
       const error = 'error' in outcome ? outcome.error : undefined;
       if (permit === undefined) this.#circuit.record(generation, startedAt, verdict, error);

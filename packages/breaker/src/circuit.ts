@@ -1,5 +1,11 @@
 import type { BreakerEvents, BreakerState, StateChangeReason } from './breaker-events.ts';
-import { type CircuitBreakerOptions, checkRecovery, createProbeRule, createTripRule } from './breaker-options.ts';
+import {
+  type CircuitBreakerOptions,
+  callsOf,
+  checkRecovery,
+  createProbeRule,
+  createTripRule,
+} from './breaker-options.ts';
 import type { Verdict } from './classify.ts';
 import type { Clock } from './clock.ts';
 import { HalfOpenProbes, type ProbeRule, type ProbeVerdict } from './half-open-probes.ts';
@@ -56,7 +62,7 @@ export class Circuit {
     this.#admit = options.admit;
     this.#slowMs = options.slowCall?.ms ?? Number.POSITIVE_INFINITY;
     this.measures = options.slowCall !== undefined;
-    this.#readsClock = this.measures || (options.window !== undefined && 'ms' in options.window);
+    this.#readsClock = this.measures || (options.window !== undefined && callsOf(options.window) === undefined);
     if (options.initialState !== undefined) this.#restore(checkSnapshot(options.initialState));
     this.#shared = options.shared?.join(this.#member());
   }
@@ -96,7 +102,8 @@ export class Circuit {
     if (generation !== this.generation) return this.admit(context);
     if (this.#probes?.free === 0 || this.#shared?.mayProbe(this.#openPeriod.leaseMs) === false) return null;
     if (this.state === 'open') this.#enter('half-open', 'recovery-timeout');
-    return this.#probes === undefined ? this.admit(context) : this.#send(this.#probes, now);
+    // A listener may have changed the state again, or taken the probe.
+    return this.#probes === undefined || this.#probes.free === 0 ? this.admit(context) : this.#send(this.#probes, now);
   }
 
   /** A permit for a call that needs none, so that its outcome can be reported. */
@@ -229,11 +236,9 @@ export class Circuit {
 
   #restore(snapshot: BreakerSnapshot): void {
     this.state = snapshot.state;
-    this.#openPeriod.openings = snapshot.openings;
-    if (snapshot.state === 'closed' || snapshot.state === 'forced-closed') return;
-    this.openedAt = this.wallNow();
-    if (snapshot.state === 'forced-open') return;
-    this.#openPeriod.resume(this.#clock.now(), snapshot.openUntil - this.openedAt, snapshot.openings);
+    const wallNow = this.wallNow();
+    this.#openPeriod.resume(this.#clock.now(), snapshot.openUntil - wallNow, snapshot.openings);
+    if (snapshot.state === 'open' || snapshot.state === 'forced-open') this.openedAt = wallNow;
   }
 
   #member(): SharedMember {

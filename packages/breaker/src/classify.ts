@@ -1,3 +1,5 @@
+import { wrongOption } from './option-checks.ts';
+
 /** How a call ended: what it returned, or what it threw. */
 export type Outcome<T = unknown> = { value: T } | { error: unknown };
 
@@ -7,7 +9,20 @@ export type Outcome<T = unknown> = { value: T } | { error: unknown };
  */
 export type Verdict = 'success' | 'failure' | 'ignore' | { failure: true; retryAfterMs?: number | undefined };
 
-export type Classify = (outcome: Outcome) => Verdict;
+/** `undefined` leaves the outcome to the next classifier: the call's to the breaker's, the breaker's to the default. */
+export type Classify = (outcome: Outcome) => Verdict | undefined;
+
+/** The verdict of the first classifier that has one, else of `classifyThrown`. Throws a TypeError if it is none. */
+export function judge(outcome: Outcome, own: Classify | undefined, breakers: Classify | undefined): Verdict {
+  const verdict = own?.(outcome) ?? breakers?.(outcome) ?? classifyThrown(outcome);
+  const known = verdict === 'success' || verdict === 'failure' || verdict === 'ignore';
+  if (known || (typeof verdict === 'object' && verdict.failure === true)) return verdict;
+  throw wrongOption(
+    'what classify returns',
+    "'success', 'failure', 'ignore' or { failure: true, retryAfterMs }",
+    verdict,
+  );
+}
 
 /**
  * The default. Whatever is returned is a success and whatever is thrown a failure, except what says nothing about the

@@ -33,6 +33,9 @@ function statusOf(answer: unknown): number | undefined {
   return undefined;
 }
 
+/** RFC 9110, 5.6.7: as it is written now, and the two older ways, of which the last has no time zone. */
+const HTTP_DATE = /^[A-Z][a-z]{2,8}(, .* GMT| [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})$/;
+
 // RFC 9110, 10.2.3: a number of seconds, or a date.
 function retryAfterOf(answer: unknown): number | undefined {
   const { retryAfterMs, headers } = (answer ?? {}) as { retryAfterMs?: unknown; headers?: unknown };
@@ -41,9 +44,9 @@ function retryAfterOf(answer: unknown): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d+$/.test(text)) return Number(text) * 1_000;
   // Nothing else that `Date.parse` makes a date of, such as a number of seconds with a fraction.
-  if (!text.endsWith(' GMT')) return undefined;
+  if (!HTTP_DATE.test(text)) return undefined;
   // Against the server's own clock where it says what that is: ours may differ.
-  const date = Date.parse(text);
+  const date = Date.parse(text.endsWith(' GMT') ? text : `${text} GMT`);
   const now = Date.parse(header(headers, 'date') ?? '');
   if (Number.isNaN(date)) return undefined;
   return date - (Number.isNaN(now) ? (systemClock.wallNow?.() ?? 0) : now);
@@ -51,9 +54,13 @@ function retryAfterOf(answer: unknown): number | undefined {
 
 function header(headers: unknown, name: string): string | undefined {
   if (typeof headers !== 'object' || headers === null) return undefined;
-  if (typeof (headers as Headers).get === 'function') return (headers as Headers).get(name)?.trim();
-  for (const [key, value] of Object.entries(headers)) {
-    if (key.toLowerCase() === name) return String(Array.isArray(value) ? value[0] : value).trim();
-  }
+  if (typeof (headers as Headers).get === 'function') return textOf((headers as Headers).get(name));
+  for (const [key, value] of Object.entries(headers)) if (key.toLowerCase() === name) return textOf(value);
   return undefined;
+}
+
+// Some clients keep a number, or a list of all values of that name.
+function textOf(value: unknown): string | undefined {
+  const first = Array.isArray(value) ? value[0] : value;
+  return typeof first === 'string' || typeof first === 'number' ? String(first).trim() : undefined;
 }

@@ -6,7 +6,7 @@ export class Listeners<Events extends Record<string, object>> {
     this.#byEvent ??= new Map();
     const byEvent = this.#byEvent;
     // An entry of its own for each call, so that unsubscribing twice, or a function added twice, does no harm.
-    const listener = (payload: Events[E]) => fn(payload);
+    const listener = (payload: Events[E]): unknown => fn(payload);
     byEvent.set(event, [...(byEvent.get(event) ?? []), listener]);
     return () => {
       byEvent.set(
@@ -23,9 +23,10 @@ export class Listeners<Events extends Record<string, object>> {
   emit<E extends keyof Events>(event: E, payload: Events[E]): void {
     for (const listener of this.#byEvent?.get(event) ?? []) {
       try {
-        (listener as (event: Events[E]) => void)(payload);
+        const returned: unknown = (listener as (event: Events[E]) => unknown)(payload);
+        if (returned instanceof Promise) returned.catch(() => {});
       } catch {
-        // What a listener throws is not the caller's error, and the state has already changed.
+        // What a listener throws, or an async one rejects with, is not the caller's error, and the state has already changed.
       }
     }
   }

@@ -1,5 +1,5 @@
 import type { BreakerRunOptions, CircuitBreaker } from './circuit-breaker.ts';
-import { classifyThrown, type Outcome, type Verdict } from './classify.ts';
+import { type Classify, classifyThrown, type Outcome, type Verdict } from './classify.ts';
 import { classifyHttp } from './http.ts';
 import { checkFunction, checkMethods, checkOptionalFunction, checkOptionalString } from './option-checks.ts';
 
@@ -9,7 +9,7 @@ export interface GuardedToolOptions {
   /** What the breaker's `admit` is asked with, for example the tool's annotations. Default: none. */
   context?: unknown;
   /** Judges a call; `undefined` leaves it to the default: `classifyToolResult`, and for errors the breaker's own `classify` if it has one. */
-  classify?: ((outcome: Outcome) => Verdict | undefined) | undefined;
+  classify?: Classify | undefined;
 }
 
 interface Refusal {
@@ -81,7 +81,7 @@ export function classifyToolResult(outcome: Outcome): Verdict {
 }
 
 function classifyCall(breaker: CircuitBreaker, outcome: Outcome): Verdict {
-  return 'error' in outcome && breaker.classify !== undefined ? breaker.classify(outcome) : classifyToolResult(outcome);
+  return ('error' in outcome ? breaker.classify?.(outcome) : undefined) ?? classifyToolResult(outcome);
 }
 
 /** Which errors of a breaker's tools have been counted, and how many calls had begun by then. */
@@ -118,7 +118,9 @@ function failuresOf(breaker: CircuitBreaker): CountedFailures {
 // `ctx.signal` of the 1.x SDK, `ctx.mcpReq.signal` of 2.x.
 function signalOf(ctx: unknown): AbortSignal | undefined {
   const { signal, mcpReq } = (ctx ?? {}) as { signal?: AbortSignal; mcpReq?: { signal?: AbortSignal } };
-  return mcpReq?.signal ?? signal;
+  const found = mcpReq?.signal ?? signal;
+  // A tool may be called without a ctx, with arguments of its own that are called so.
+  return typeof found?.addEventListener === 'function' ? found : undefined;
 }
 
 function refusal(name: string | undefined, retryAfterMs: number | undefined): Refusal {

@@ -1,5 +1,8 @@
 import type { Recovery } from './breaker-options.ts';
 
+/** So many at most are counted, and shared: any factor has reached any `maxMs` by then. */
+const MOST_OPENINGS = 1_000_000;
+
 /** How long an open circuit stays open, and how often it has opened without recovering. */
 export class OpenPeriod {
   readonly #recovery: Recovery;
@@ -16,7 +19,7 @@ export class OpenPeriod {
     const { timeoutMs, factor, maxMs, jitter, random, maxRetryAfterMs } = this.#recovery;
     const grown = Math.min(maxMs, timeoutMs * factor ** this.openings);
     const ownMs = jitter === 0 ? grown : grown * (1 - jitter * random());
-    this.openings += 1;
+    this.openings = Math.min(MOST_OPENINGS, this.openings + 1);
     this.#lengthMs = askedMs === undefined ? ownMs : Math.min(askedMs, maxRetryAfterMs);
     this.until = now + this.#lengthMs;
   }
@@ -24,7 +27,7 @@ export class OpenPeriod {
   /** Goes on with a period that began elsewhere and has so long to run. */
   resume(now: number, remainingMs: number, openings: number): void {
     const { maxMs, maxRetryAfterMs } = this.#recovery;
-    this.openings = openings;
+    this.openings = Math.min(MOST_OPENINGS, openings);
     this.#lengthMs = Math.max(0, Math.min(remainingMs, Math.max(maxMs, maxRetryAfterMs)));
     this.until = now + this.#lengthMs;
   }

@@ -56,7 +56,17 @@ export function checkMethods(option: string, value: unknown, methods: readonly s
 
 /** A TypeError for the wrong kind of thing, a RangeError for a wrong number. */
 export function wrongOption(option: string, expected: string, got: unknown): Error {
-  const shown = typeof got === 'string' ? `'${got}'` : typeof got === 'object' ? JSON.stringify(got) : String(got);
-  const message = `@x/breaker: ${option} must be ${expected}, got ${shown}`;
+  const message = `@x/breaker: ${option} must be ${expected}, got ${show(got)}`;
   return typeof got === 'number' ? new RangeError(message) : new TypeError(message);
+}
+
+function show(got: unknown): string {
+  if (typeof got === 'string') return `'${got}'`;
+  if (typeof got !== 'object') return String(got);
+  try {
+    return JSON.stringify(got);
+  } catch {
+    // A circular one, or one with a bigint in it.
+    return Object.prototype.toString.call(got);
+  }
 }

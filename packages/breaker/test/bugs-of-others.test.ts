@@ -22,6 +22,28 @@ function setUp() {
 }
 
 describe('bugs of other breakers', () => {
+  it('cockatiel #64: failures of minutes ago do not open a time window of seconds', async () => {
+    const clock = new ManualClock();
+    const breaker = new CircuitBreaker({ window: { ms: 5_000 }, failureRate: 0.2, minimumCalls: 5, clock });
+    for (let i = 0; i < 4; i += 1) breaker.tryAcquire()?.failure(boom);
+    await clock.advance(600_000);
+    for (let i = 0; i < 9; i += 1) await breaker.run(() => 'well');
+    await breaker.run(fail).catch(() => {});
+    expect(breaker.state).toBe('closed');
+    await breaker.run(fail).catch(() => {});
+    await breaker.run(fail).catch(() => {});
+    expect(breaker.state).toBe('open');
+  });
+
+  it('opossum #276: a half-open circuit closes though fewer calls came than its minimum', async () => {
+    const clock = new ManualClock();
+    const breaker = new CircuitBreaker({ window: { calls: 20 }, minimumCalls: 10, recoveryTimeoutMs: 1_000, clock });
+    for (let i = 0; i < 10; i += 1) await breaker.run(fail).catch(() => {});
+    await clock.advance(1_000);
+    await expect(breaker.run(() => 'well')).resolves.toBe('well');
+    expect(breaker.state).toBe('closed');
+  });
+
   it('opossum #276, #385: failures that end together open the circuit once, and it is probed after', async () => {
     const { breaker, clock } = setUp();
     const { calls, ends } = heldCalls(breaker, 10);

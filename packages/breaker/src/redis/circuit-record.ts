@@ -21,7 +21,9 @@ export function parseRecords(answer: unknown): Map<string, CircuitRecord> {
   const records = new Map<string, CircuitRecord>();
   if (!Array.isArray(answer)) return records;
   for (let at = 0; at + FIELDS <= answer.length; at += FIELDS) {
-    const [name, state, id, openForMs, openings, holder, leaseForMs] = answer.slice(at, at + FIELDS).map(String);
+    const fields: unknown[] = answer.slice(at, at + FIELDS);
+    if (!fields.every((field) => typeof field === 'string' || typeof field === 'number')) continue;
+    const [name, state, id, openForMs, openings, holder, leaseForMs] = fields.map(String);
     const record = {
       state: state === 'o' ? ('open' as const) : ('closed' as const),
       id: id ?? '',

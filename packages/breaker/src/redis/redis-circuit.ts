@@ -31,7 +31,8 @@ export class RedisCircuit implements SharedCircuit {
   #othersUntil = 0;
 
   constructor(member: SharedMember, link: RedisLink, clock: Clock) {
-    this.name = member.name;
+    // As Redis gives it back: half of a surrogate pair is not stored.
+    this.name = Buffer.from(member.name).toString();
     this.#member = member;
     this.#link = link;
     this.#clock = clock;

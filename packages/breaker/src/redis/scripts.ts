@@ -16,6 +16,7 @@ export type Verb = 'sync' | 'trip' | 'close' | 'lease' | 'release';
 const TEXT = `
 local DAY = 86400000
 local KEPT = 600000
+local MOST = 10000
 local key = KEYS[1]
 local verb, name, known, fresh, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local time = redis.call('TIME')
@@ -24,7 +25,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local kind = redis.call('TYPE', key)
 kind = kind.ok or kind
 if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', key) end
-if redis.call('HLEN', key) > 10000 then redis.call('DEL', key) end
+if redis.call('HLEN', key) > MOST then redis.call('DEL', key) end
 
 local function parse(value)
   if not value or #value > 200 then return nil end
@@ -52,6 +53,8 @@ local function show(out, field, r)
 end
 
 local function write(r)
+  -- One too many is not shared: its processes are on their own.
+  if redis.call('HEXISTS', key, name) == 0 and redis.call('HLEN', key) >= MOST then return end
   r.kept = math.max(now, r.open, r.lease) + KEPT
   redis.call('HSET', key, name, table.concat({ '1', r.state, r.id, whole(r.open), whole(r.openings), r.holder, whole(r.lease), whole(r.kept) }, ' '))
   if redis.call('PTTL', key) < r.kept - now then redis.call('PEXPIRE', key, whole(r.kept - now)) end
