@@ -1,4 +1,4 @@
-import { type BreakerState, CircuitBreaker } from '@x/breaker';
+import { type BreakerState, CircuitBreaker, type CircuitBreakerOptions } from '@x/breaker';
 import { ManualClock } from '@x/testkit';
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -6,12 +6,52 @@ import { expect, it } from 'vitest';
 const THRESHOLD = 3;
 const RECOVERY_MS = 100;
 const LEASE_MS = 60;
-const PROBES = 2;
+const SLOW_MS = 50;
+const BUCKETS = 5;
+
+/** Which rules a breaker has. */
+interface Rules {
+  threshold?: number;
+  calls?: number;
+  ms?: number;
+  minimum: number;
+  rate: number;
+  slowRate?: number;
+  probes: number;
+}
+
+const consecutive: Rules = { threshold: THRESHOLD, minimum: 1, rate: 2, probes: 2 };
+const RULES: Record<string, Rules> = {
+  'failures in a row': consecutive,
+  'a count window': { calls: 6, minimum: 3, rate: 0.5, probes: 3 },
+  'a time window': { ms: 200, minimum: 3, rate: 0.4, probes: 4 },
+  'slow calls in a count window': { calls: 5, minimum: 2, rate: 1, slowRate: 0.5, probes: 3 },
+  'all rules at once, over a time window': { threshold: 4, ms: 300, minimum: 4, rate: 0.7, slowRate: 0.6, probes: 2 },
+};
+
+function optionsOf({ threshold, calls, ms, minimum, rate, slowRate, probes }: Rules): CircuitBreakerOptions {
+  const common = { failureThreshold: threshold, halfOpenCalls: probes };
+  if (calls === undefined && ms === undefined) return common;
+  return {
+    ...common,
+    window: calls === undefined ? { ms: ms ?? 0, buckets: BUCKETS } : { calls },
+    minimumCalls: minimum,
+    failureRate: rate,
+    slowCall: slowRate === undefined ? undefined : { ms: SLOW_MS, rate: slowRate },
+  };
+}
+
+interface Seen {
+  failed: boolean;
+  slow: boolean;
+  at: number;
+}
 
 /** A call that is under way: on both sides, the breaker's and the model's. */
 interface Call {
   epoch: number;
   leaseUntil: number;
+  startedAt: number;
   settle(how: 'ok' | 'fail' | 'ignore' | 'abort'): Promise<void>;
 }
 
@@ -20,19 +60,34 @@ class Model {
   state: BreakerState = 'closed';
   epoch = 0;
   now = 0;
-  inARow = 0;
+  readonly rules: Rules;
+  /** All outcomes since the state was entered. */
+  seenOutcomes: Seen[] = [];
   openUntil = 0;
   probesOut: Call[] = [];
-  outcomes = 0;
   counts = { successes: 0, failures: 0, ignored: 0, rejected: 0, late: 0, permitsLost: 0, transitions: 0 };
+
+  constructor(rules: Rules) {
+    this.rules = rules;
+  }
+
+  get trips(): boolean {
+    const { threshold, calls, ms, minimum, rate, slowRate = 2 } = this.rules;
+    const last = (count: number) => this.seenOutcomes.slice(-count);
+    if (threshold !== undefined && this.seenOutcomes.length >= threshold && last(threshold).every((one) => one.failed))
+      return true;
+    const bucketOf = (time: number) => Math.floor(time / ((ms ?? 1) / BUCKETS));
+    const inTime = ({ at }: Seen) => bucketOf(at) > bucketOf(this.now) - BUCKETS;
+    const window = calls !== undefined ? last(calls) : ms !== undefined ? this.seenOutcomes.filter(inTime) : [];
+    return window.length >= minimum && shareReached(window, window.length, rate, slowRate);
+  }
 
   enter(state: BreakerState): void {
     if (this.state !== state) this.counts.transitions += 1;
     this.state = state;
     this.epoch += 1;
-    this.inARow = 0;
+    this.seenOutcomes = [];
     this.probesOut = [];
-    this.outcomes = 0;
     if (state === 'open') this.openUntil = this.now + RECOVERY_MS;
   }
 
@@ -49,8 +104,8 @@ class Model {
   admits(): boolean {
     if (this.seen === 'half-open' && this.state === 'open') this.enter('half-open');
     if (this.state === 'half-open') {
-      if (this.outcomes + this.probesOut.length >= PROBES) this.expire();
-      if (this.outcomes + this.probesOut.length < PROBES) return true;
+      if (this.seenOutcomes.length + this.probesOut.length >= this.rules.probes) this.expire();
+      if (this.seenOutcomes.length + this.probesOut.length < this.rules.probes) return true;
     } else if (this.state !== 'open' && this.state !== 'forced-open') {
       return true;
     }
@@ -71,28 +126,38 @@ class Model {
       return;
     }
     this.counts[how === 'ok' ? 'successes' : 'failures'] += 1;
+    if (this.state === 'forced-closed') return;
+    this.seenOutcomes.push({ failed: how === 'fail', slow: this.now - call.startedAt >= SLOW_MS, at: this.now });
     if (this.state === 'closed') {
-      this.inARow = how === 'ok' ? 0 : this.inARow + 1;
-      if (this.inARow === THRESHOLD) this.enter('open');
-    } else if (this.state === 'half-open') {
-      this.outcomes += 1;
-      if (how === 'fail') this.enter('open');
-      else if (this.outcomes === PROBES) this.enter('closed');
+      if (this.trips) this.enter('open');
+    } else {
+      const { threshold, rate, slowRate = 2, probes } = this.rules;
+      if (shareReached(this.seenOutcomes, probes, threshold === undefined ? rate : 0, slowRate)) this.enter('open');
+      else if (this.seenOutcomes.length === probes) this.enter('closed');
     }
   }
 }
 
+function shareReached(outcomes: Seen[], of: number, rate: number, slowRate: number): boolean {
+  const failed = outcomes.filter((one) => one.failed).length;
+  const slow = outcomes.filter((one) => one.slow).length;
+  return (failed > 0 && failed / of >= rate) || (slow > 0 && slow / of >= slowRate);
+}
+
 class Real {
   readonly clock: ManualClock = new ManualClock({ now: 0 });
-  readonly breaker: CircuitBreaker = new CircuitBreaker({
-    failureThreshold: THRESHOLD,
-    recoveryTimeoutMs: RECOVERY_MS,
-    probeLeaseMs: LEASE_MS,
-    halfOpenCalls: PROBES,
-    clock: this.clock,
-    classify: (outcome) => ('value' in outcome ? 'success' : outcome.error === 'ignore' ? 'ignore' : 'failure'),
-  });
+  readonly breaker: CircuitBreaker;
   readonly calls: Call[] = [];
+
+  constructor(rules: Rules) {
+    this.breaker = new CircuitBreaker({
+      ...optionsOf(rules),
+      recoveryTimeoutMs: RECOVERY_MS,
+      probeLeaseMs: LEASE_MS,
+      clock: this.clock,
+      classify: (outcome) => ('value' in outcome ? 'success' : outcome.error === 'ignore' ? 'ignore' : 'failure'),
+    });
+  }
 
   check(model: Model): void {
     const { state, retryAfterMs: _, openedAt: __, ...counts } = this.breaker.stats();
@@ -116,6 +181,7 @@ class Begin implements Step {
     if (call !== undefined) {
       call.epoch = model.epoch;
       call.leaseUntil = model.now + LEASE_MS;
+      call.startedAt = model.now;
       real.calls.push(call);
       if (model.state === 'half-open') model.probesOut.push(call);
     }
@@ -172,24 +238,29 @@ class Force implements Step {
   toString = () => this.to;
 }
 
-it('behaves as its model under any interleaving of calls, late results, aborts, clock steps and forced states', async () => {
-  const how = fc.constantFrom('ok', 'fail', 'fail', 'ignore', 'abort' as const);
-  const steps = [
-    fc.constantFrom<'run' | 'permit'>('run', 'permit').map((by) => new Begin(by)),
-    fc.tuple(fc.nat(5), how).map(([which, as]) => new End(which, as as 'ok')),
-    fc.constantFrom(1, 59, 60, 100, 250).map((ms) => new Wait(ms)),
-    fc.tuple(fc.nat(5), how).map(([which, as]) => new End(which, as as 'ok')),
-    fc.constantFrom<'run' | 'permit'>('run', 'permit').map((by) => new Begin(by)),
-  ];
-  const rare = fc
-    .constantFrom<'forceOpen' | 'forceClosed' | 'reset'>('forceOpen', 'forceClosed', 'reset')
-    .map((to) => new Force(to));
-  const commands = fc.commands([...steps, ...steps, ...steps, rare], { maxCommands: 120, size: 'max' });
-  await fc.assert(
-    fc.asyncProperty(commands, (all) => fc.asyncModelRun(() => ({ model: new Model(), real: new Real() }), all)),
-    { numRuns: 300 },
-  );
-});
+it.each(Object.entries(RULES))(
+  'with %s, behaves as its model under any interleaving of calls, late results, aborts, clock steps and forced states',
+  async (_name, rules) => {
+    const how = fc.constantFrom('ok', 'fail', 'fail', 'ignore', 'abort' as const);
+    const steps = [
+      fc.constantFrom<'run' | 'permit'>('run', 'permit').map((by) => new Begin(by)),
+      fc.tuple(fc.nat(5), how).map(([which, as]) => new End(which, as as 'ok')),
+      fc.constantFrom(1, 59, 60, 100, 250).map((ms) => new Wait(ms)),
+      fc.tuple(fc.nat(5), how).map(([which, as]) => new End(which, as as 'ok')),
+      fc.constantFrom<'run' | 'permit'>('run', 'permit').map((by) => new Begin(by)),
+    ];
+    const rare = fc
+      .constantFrom<'forceOpen' | 'forceClosed' | 'reset'>('forceOpen', 'forceClosed', 'reset')
+      .map((to) => new Force(to));
+    const commands = fc.commands([...steps, ...steps, ...steps, rare], { maxCommands: 120, size: 'max' });
+    await fc.assert(
+      fc.asyncProperty(commands, (all) =>
+        fc.asyncModelRun(() => ({ model: new Model(rules), real: new Real(rules) }), all),
+      ),
+      { numRuns: 200 },
+    );
+  },
+);
 
 async function byRun(real: Real): Promise<Call | undefined> {
   const controller = new AbortController();
@@ -213,6 +284,7 @@ async function byRun(real: Real): Promise<Call | undefined> {
   return {
     epoch: 0,
     leaseUntil: 0,
+    startedAt: 0,
     async settle(how) {
       if (how === 'abort') controller.abort('left');
       else finish(how);
@@ -227,6 +299,7 @@ function byPermit(real: Real): Call | undefined {
   return {
     epoch: 0,
     leaseUntil: 0,
+    startedAt: 0,
     async settle(how) {
       if (how === 'ok') permit.success();
       else if (how === 'fail') permit.failure('fail');
