@@ -1,8 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { gzipSync } from 'node:zlib';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import { HttpPool } from '@x/pools/http';
 import { WorkerPool } from '@x/pools/workers';
 import { afterEach, expect, test } from 'vitest';
@@ -27,21 +28,46 @@ function abortSoon(): AbortSignal {
   return controller.signal;
 }
 
+/** Sends the beginning, and then byte by byte. */
+function drip(socket: Socket, beginning: string): void {
+  socket.write(beginning);
+  const timer = setInterval(() => socket.write('x'), 5);
+  socket.on('close', () => clearInterval(timer));
+}
+
 test(
   `HttpPool and WorkerPool: ${operations} operations with random faults leave nothing behind`,
   async () => {
     const bomb = gzipSync(Buffer.alloc(5_000_000));
+    const brotliBomb = brotliCompressSync(Buffer.alloc(5_000_000), {
+      params: { [constants.BROTLI_PARAM_QUALITY]: 1 },
+    });
     const { url, sockets } = await serve((request, response) => {
       response.on('error', () => {});
+      request.on('error', () => {});
+      request.resume();
       if (request.url === '/reset') return request.socket.destroy();
       if (request.url === '/half')
         return response.writeHead(200, { 'content-length': 10 }).write('half', () => response.destroy());
       if (request.url === '/bomb') return response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb);
+      if (request.url === '/brotli-bomb') return response.writeHead(200, { 'content-encoding': 'br' }).end(brotliBomb);
+      if (request.url === '/nested-bomb')
+        return response.writeHead(200, { 'content-encoding': 'gzip, gzip' }).end(gzipSync(bomb));
+      if (request.url === '/cut-off')
+        return response.writeHead(200, { 'content-encoding': 'gzip' }).end(bomb.subarray(0, 100));
+      if (request.url === '/reset-midway') {
+        response.writeHead(200, { 'content-length': 1_000 });
+        return response.write('half', () => request.socket.resetAndDestroy());
+      }
+      if (request.url === '/drip-headers') return drip(request.socket, 'HTTP/1.1 200 OK\r\nX-Slow: ');
+      if (request.url === '/drip-body')
+        return drip(request.socket, 'HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n');
+      if (request.url === '/close') return response.writeHead(200, { connection: 'close' }).end('ok');
       if (request.url === '/large') return response.end(Buffer.alloc(300_000));
       if (request.url === '/redirect') return response.writeHead(302, { location: '/' }).end('x'.repeat(100_000));
       if (request.url === '/unwell') return response.writeHead(503).end();
       if (request.url === '/never') return;
-      if (request.url === '/drip') return response.writeHead(200).write('x');
+      if (request.url === '/stops') return response.writeHead(200).write('x');
       return setTimeout(() => response.end('ok'), Math.random() * 5);
     });
     const http = new HttpPool({
@@ -66,7 +92,15 @@ test(
       () => text('/redirect'),
       () => text('/unwell', { signal: abortSoon() }),
       () => text('/never', { timeoutMs: 20 }),
-      () => text('/drip', { timeoutMs: 20 }),
+      () => text('/stops', { timeoutMs: 20 }),
+      () => text('/drip-headers', { timeoutMs: 20 }),
+      () => text('/drip-body', { timeoutMs: 20 }),
+      () => text('/brotli-bomb'),
+      () => text('/nested-bomb'),
+      () => text('/cut-off'),
+      () => text('/reset-midway'),
+      () => http.request(url, { method: 'HEAD' }),
+      () => http.post(`${url}/close`, { body: 'x' }).then((response) => response.text()),
       () => http.post(url, { body: 'x', timeoutMs: 1 + Math.random() * 10 }),
       () => http.get(`${url}/large`, { timeoutMs: 100 }),
       () => http.get(`${url}/large`).then((response) => response.stream().cancel()),
@@ -108,6 +142,7 @@ test(
     };
     const slices = 10;
     const total = operations;
+    const begin = performance.now();
     const callers = Array.from({ length: 40 }, caller);
     for (let slice = 1; slice <= slices; slice++) {
       while (done < (total * slice) / slices - 1) await new Promise((resolve) => setTimeout(resolve, 20));
@@ -138,9 +173,10 @@ test(
       '# Soak of HttpPool and WorkerPool',
       '',
       `${operations} operations by 40 callers with random faults, one in ${workerShare} of them a task of a thread (\`pnpm --filter @x/pools soak:http\`): resets, halves,`,
-      'gzip bombs, redirects with bodies, 503, no answer, bodies that stop, aborts, time-outs, bodies nobody reads; tasks that throw, throw late, reject aside, exit, spin.',
+      'bombs in gzip, brotli and gzip in gzip, compressed bodies cut off, headers and bodies byte by byte, resets midway, connections not kept, redirects with bodies, 503,',
+      'no answer, bodies that stop, aborts, time-outs, bodies nobody reads; tasks that throw, throw late, reject aside, exit, spin.',
       '',
-      `Node ${process.versions.node}. **Every invariant held**: no crash, every error has a code, connections 20 and threads 2 at most, afterwards nothing in flight,`,
+      `Node ${process.versions.node}, ${Math.round((performance.now() - begin) / 1_000)} seconds. **Every invariant held**: no crash, every error has a code, connections 20 and threads 2 at most, afterwards nothing in flight,`,
       'every open socket is an idle connection of the pool, and both work.',
       '',
       '| measured | |',

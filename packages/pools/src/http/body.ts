@@ -46,7 +46,14 @@ export class Body {
       if (this.#drained > readAheadBytes) this.discard();
       return;
     }
-    if (this.#contentEncoding !== undefined) this.#decoder = this.#newDecoder(this.#contentEncoding, chunk);
+    if (this.#contentEncoding !== undefined) {
+      try {
+        this.#decoder = this.#newDecoder(this.#contentEncoding, chunk);
+      } catch (cause) {
+        this.#giveUp(damaged(cause));
+        return;
+      }
+    }
     if (this.#decoder === undefined) {
       this.#take(chunk);
       return;
@@ -134,10 +141,7 @@ export class Body {
     return Decoder.for(contentEncoding, firstBytes, {
       data: (chunk) => this.#take(chunk),
       end: () => this.#end(),
-      error: (cause) =>
-        this.#giveUp(
-          new PoolError('ERR_INVALID_RESPONSE', 'The compressed body of the response is damaged', { cause }),
-        ),
+      error: (cause) => this.#giveUp(damaged(cause)),
       hold: () => this.#source.pause(),
       go: () => this.#source.resume(),
     });
@@ -189,6 +193,10 @@ export class Body {
     this.fail(error);
     this.#source.breakOff(error);
   }
+}
+
+function damaged(cause: unknown): PoolError {
+  return new PoolError('ERR_INVALID_RESPONSE', 'The compressed body of the response is damaged', { cause });
 }
 
 export function tooLarge(maxBytes: number): PoolError {

@@ -43,9 +43,10 @@ export class Decoder {
       .split(',')
       .map((coding) => coding.trim())
       .filter((coding) => coding !== '' && coding !== 'identity');
+    // Each coding multiplies what a bomb comes to.
+    if (codings.length > maxCodings) throw new Error(`${codings.length} codings, one inside the other`);
     // A coding that is not known leaves the bytes as they came, as in fetch.
-    if (codings.length === 0 || codings.length > 3 || !codings.every((coding) => decoders.has(coding)))
-      return undefined;
+    if (codings.length === 0 || !codings.every((coding) => decoders.has(coding))) return undefined;
     const streams = codings.reverse().map((coding, index) => {
       // Some servers send `deflate` without the wrapper of zlib, whose first byte is known (RFC 1950, 2.2).
       const isRaw = coding === 'deflate' && index === 0 && ((firstBytes[0] ?? 0) & 0x0f) !== 8;
@@ -73,6 +74,8 @@ export class Decoder {
     for (const stream of this.#all) stream.destroy();
   }
 }
+
+const maxCodings = 3;
 
 const decoders = new Map<string, () => Readable & Writable>([
   ['gzip', createGunzip],

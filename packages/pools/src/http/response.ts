@@ -83,8 +83,9 @@ function decode(bytes: Buffer): string {
 
 /** The milliseconds that a `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3). */
 export function retryAfter(header: string | undefined, wallNow: () => number): number | undefined {
-  if (header === undefined) return undefined;
-  if (/^\d+$/.test(header)) return Number(header) * 1_000;
-  const date = Date.parse(header);
+  const text = header?.trim() ?? '';
+  if (/^\d+$/.test(text)) return Math.min(Number(text) * 1_000, Number.MAX_SAFE_INTEGER);
+  // `Date.parse` takes `-1` and `1.5` for dates; those of HTTP begin with the day of the week.
+  const date = /^[A-Za-z]{3,9},? /.test(text) ? Date.parse(text) : Number.NaN;
   return Number.isNaN(date) ? undefined : Math.max(0, date - wallNow());
 }
