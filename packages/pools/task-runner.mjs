@@ -57,22 +57,33 @@ function find(name) {
 
 function cloneable(error) {
   try {
+    // A DOMException comes out of the clone as an empty object.
+    if (error instanceof DOMException) return new Error(error.message);
     structuredClone(error);
     return error;
   } catch {
+    return copied(error);
+  }
+}
+
+/** The text of what cannot be cloned; even to read that may throw. */
+function copied(error) {
+  try {
     return new Error(String(error?.message ?? error));
+  } catch {
+    return new Error('The task threw something that cannot be read');
   }
 }
 
 /** What an error carries beside its message and stack, which is all that the structured clone of one keeps. */
 function properties(error) {
-  if (!(error instanceof Error)) return {};
-  const kept = { name: error.name };
-  for (const [key, value] of Object.entries(error)) {
+  const kept = {};
+  if (!(error instanceof Error)) return kept;
+  for (const key of ['name', ...Object.keys(error)]) {
     try {
-      kept[key] = structuredClone(value);
+      kept[key] = structuredClone(error[key]);
     } catch {
-      // Functions and their like stay here.
+      // Functions, and getters that throw, stay here.
     }
   }
   return kept;

@@ -21,9 +21,9 @@ export function threadError(error: unknown, poolName: string, taskName: string):
     const text = `WorkerPool ${poolName}: the worker file has no task of the name ${JSON.stringify(taskName)}`;
     return { error: new PoolError('ERR_NO_SUCH_TASK', text), lost: false };
   }
-  // Input that cannot be copied to another thread.
-  if ((error as { name?: unknown } | null)?.name === 'DataCloneError') return { error, lost: false };
-  const { code } = error as { code?: unknown };
+  const { name, code } = error as { name?: unknown; code?: unknown };
+  // Input that cannot be copied to another thread, or be handed over to it.
+  if (name === 'DataCloneError' || code === 'ERR_INVALID_TRANSFER_OBJECT') return { error, lost: false };
   const how = code === 'ERR_WORKER_OUT_OF_MEMORY' ? 'ran out of memory' : 'ended';
   const text = `WorkerPool ${poolName}: the worker ${how} while it ran the task`;
   return { error: new PoolError('ERR_WORKER_LOST', text, { cause: error }), lost: true };

@@ -85,8 +85,10 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     this.#piscina = new Piscina(settings.piscina);
     this.#piscina.on('workerDestroy', () => {
       this.#destroyed++;
+      // A thread that ends as it loads the file is no error to piscina, and the tasks given to it would wait for ever.
+      setImmediate(() => this.#onNoThreads());
     });
-    this.#piscina.on('error', (error: Error) => this.#onThreadError(error));
+    this.#piscina.on('error', (error: Error) => this.#onNoThreads(error));
     this.#piscina.on('message', (message: { late?: unknown } | null) => {
       if (typeof message === 'object' && message !== null && 'late' in message) this.#onLate(message.late);
     });
@@ -195,7 +197,11 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
       this.#waiting.delete(job);
       this.#running.add(job);
       job.started = true;
-      this.#inOwnContext(() => this.#start(job));
+      try {
+        this.#inOwnContext(() => this.#start(job));
+      } catch (error) {
+        this.#fail(job, error);
+      }
     }
   }
 
@@ -251,18 +257,21 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     return true;
   }
 
-  /** piscina tells of a thread that failed without a task. When no thread is left, what was given to it would wait for ever. */
-  #onThreadError(error: Error): void {
+  /** A thread failed or ended without a task. When none is left, what was given to it would wait for ever. */
+  #onNoThreads(cause?: Error): void {
     if (this.#piscina.threads.length > 0) return;
     for (const job of [...this.#running]) {
-      if (!this.#finish(job)) continue;
-      job.progress?.close();
-      this.#failed++;
-      job.reject(
-        new PoolError('ERR_WORKER_LOST', `WorkerPool ${this.name}: no worker could be started`, { cause: error }),
-      );
+      const error = new PoolError('ERR_WORKER_LOST', `WorkerPool ${this.name}: no worker could be started`, { cause });
+      this.#fail(job, error);
       job.stop.abort();
     }
+  }
+
+  #fail(job: Job, error: unknown): void {
+    if (!this.#finish(job)) return;
+    job.progress?.close();
+    this.#failed++;
+    job.reject(error);
   }
 
   #onLate(error: unknown): void {

@@ -46,3 +46,39 @@ test('nor on one that carried a HEAD, or a GET with a body, which undici does no
     expect(http.stats()).toMatchObject({ failures: {}, retries: 0, responses: { '2xx': 10 } });
   }
 });
+
+test('a Retry-After that is neither seconds nor a date of HTTP says nothing', async () => {
+  let header = '';
+  const { url } = await serve((_request, response) => {
+    response.writeHead(503, { 'retry-after': header });
+    response.end();
+  });
+  const http = open();
+  const told = async (value: string) => {
+    header = value;
+    return ((await http.getJson(url).catch((error: unknown) => error)) as { retryAfterMs?: number }).retryAfterMs;
+  };
+  for (const garbage of ['', 'soon', '-1', '1.5', '1e3', '0x10', '1, 2', 'Infinity', 'Wed, 99 Foo']) {
+    expect(await told(garbage), garbage).toBeUndefined();
+  }
+  expect(await told('7')).toBe(7_000);
+  expect(await told(new Date(0).toUTCString())).toBe(0);
+  expect(await told('9'.repeat(400))).toBe(Number.MAX_SAFE_INTEGER);
+});
+
+test('more codings than three, one inside the other, are refused', async () => {
+  const { url, sockets } = await serve((_request, response) => {
+    response.writeHead(200, { 'content-encoding': 'gzip, gzip, gzip, gzip' });
+    response.end('x');
+  });
+  const response = await open().get(url);
+  await expect(response.text()).rejects.toMatchObject({ code: 'ERR_INVALID_RESPONSE' });
+  await expect.poll(() => sockets.size).toBe(0);
+});
+
+test('an address with a zone is no address of a URL', async () => {
+  const http = open({ egress: {} });
+  for (const host of ['[fe80::1%lo]', '[fe80::1%25lo]', '[::ffff:7f00:1%25lo]']) {
+    await expect(http.get(`http://${host}/`), host).rejects.toMatchObject({ code: 'ERR_INVALID_URL' });
+  }
+});
