@@ -73,3 +73,23 @@ test('where 10,000 circuits are kept, a further one is not shared, and the other
   expect(further.state).toBe('open');
   expect(shared[0]?.stats()).toMatchObject({ available: true, failures: 0 });
 });
+
+test('a shorter period that begins later does not shorten the one that is kept', async () => {
+  const [one, other] = [await join(), await join()];
+  const breaker = one('api');
+  const hasty = new CircuitBreaker({
+    name: 'api',
+    shared: shared[1],
+    failureThreshold: 1,
+    recoveryTimeoutMs: 1_000,
+    clock,
+  });
+  other('second');
+  const openUntil = async () => Number((await client.hget(key, 'api'))?.split(' ')[3] ?? 0);
+  breaker.tryAcquire()?.failure();
+  await vi.waitFor(async () => expect(await openUntil()).toBeGreaterThan(0));
+  const kept = await openUntil();
+  hasty.tryAcquire()?.failure();
+  await vi.waitFor(() => expect(hasty.retryAfterMs).toBeGreaterThan(1_000));
+  expect(await openUntil()).toBe(kept);
+});
