@@ -1,5 +1,5 @@
+import type { CacheEntry } from './entry.ts';
 import { oneOf } from './option-checks.ts';
-import type { CacheEntry } from './tiers.ts';
 
 /** The freshness fields that MCP 2026-07-28 wants on lists and on `resources/read`. A type, since the SDK's results have an index signature. */
 export type CacheHint = {

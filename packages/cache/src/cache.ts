@@ -1,4 +1,6 @@
+import type { CacheCounts, CacheEvents } from './cache-events.ts';
 import { type CacheOptions, checkOptions } from './cache-options.ts';
+import type { CacheEntry, HeldEntry } from './entry.ts';
 import { CacheClosedError } from './errors.ts';
 import { Invalidations } from './invalidations.ts';
 import { keep } from './kept-value.ts';
@@ -18,7 +20,7 @@ import { Many } from './many.ts';
 import { bag, callable, having, list, listOfText, timeout } from './option-checks.ts';
 import { CacheScope } from './scope.ts';
 import { ScopeNames } from './scope-names.ts';
-import { type CacheCounts, type CacheEntry, type CacheEvents, type HeldEntry, Tiers } from './tiers.ts';
+import { Tiers } from './tiers.ts';
 import { type WrapOptions, wrapWith } from './wrap.ts';
 
 export interface GetOrSetOptions extends LoadOptions {

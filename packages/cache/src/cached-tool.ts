@@ -1,10 +1,10 @@
 import type { Cache, GetOrSetOptions } from './cache.ts';
+import type { CacheEntry } from './entry.ts';
 import { identify as identifyUser } from './identify.ts';
 import { toolKey } from './key.ts';
 import { checkLoadOptions, type LoadOptions } from './load-rules.ts';
 import type { Loader } from './load-runner.ts';
 import { bag, callable, having, optionError } from './option-checks.ts';
-import type { CacheEntry } from './tiers.ts';
 import { isConversation, sharedContext, signalOf, type ToolContext } from './tool-context.ts';
 
 /** How long results are fresh, by which tags they are found and so on, as in `getOrSet`. Default the cache's. */

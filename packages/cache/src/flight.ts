@@ -1,5 +1,5 @@
+import type { CacheEntry, HeldEntry } from './entry.ts';
 import type { Fence } from './fences.ts';
-import type { CacheEntry, HeldEntry } from './tiers.ts';
 
 export interface FlightOptions {
   /** Started for nobody in particular, to refresh what is there: it has no callers who could leave. */

@@ -1,6 +1,8 @@
 export { Cache, type CacheStats, type GetOrSetOptions } from './cache.ts';
+export type { CacheEvents } from './cache-events.ts';
 export type { CacheOptions } from './cache-options.ts';
 export type { Clock } from './clock.ts';
+export type { CacheEntry } from './entry.ts';
 export { CacheClosedError, CacheOverloadedError, LoadTimeoutError } from './errors.ts';
 export type { CopyMode } from './kept-value.ts';
 export { stableKey, toolKey } from './key.ts';
@@ -9,5 +11,4 @@ export type { LoadOptions, SetOptions } from './load-rules.ts';
 export type { LoadContext, Loader } from './load-runner.ts';
 export type { LeaseAnswer, RemoteEntry, RemoteListener, RemoteTier, RemoteWrite } from './remote-tier.ts';
 export type { CacheScope } from './scope.ts';
-export type { CacheEntry, CacheEvents } from './tiers.ts';
 export type { WrapOptions } from './wrap.ts';

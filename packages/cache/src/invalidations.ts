@@ -1,6 +1,7 @@
+import type { CacheEvents } from './cache-events.ts';
 import { KeyPattern } from './glob.ts';
 import { checkKey } from './key.ts';
-import type { CacheEvents, Tiers } from './tiers.ts';
+import type { Tiers } from './tiers.ts';
 
 /**
  * What takes entries away, in memory at once and then in the remote tier. Each breaks the fences that it concerns first, so that no

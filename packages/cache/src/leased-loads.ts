@@ -1,9 +1,10 @@
 import type { Clock } from './clock.ts';
+import type { CacheEntry } from './entry.ts';
 import type { Flight } from './flight.ts';
 import type { LoadRules } from './load-rules.ts';
 import type { Loader, LoadRunner } from './load-runner.ts';
 import type { LeaseAnswer } from './remote-tier.ts';
-import type { CacheEntry, Tiers } from './tiers.ts';
+import type { Tiers } from './tiers.ts';
 
 const FIRST_POLL_MS = 10;
 const LONGEST_POLL_MS = 100;

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { CacheEntry } from './entry.ts';
 import type { Loader } from './load-runner.ts';
-import type { CacheEntry } from './tiers.ts';
 
 /** Loads many keys at once; the answers stand in the order of the keys, or by key in a Map. */
 export type LoadMany<T> = (

@@ -1,10 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { CacheEntry } from './entry.ts';
 import { LoadTimeoutError } from './errors.ts';
 import type { Flight } from './flight.ts';
 import { keep } from './kept-value.ts';
 import type { LoadRules, StoreRules } from './load-rules.ts';
 import { duration } from './option-checks.ts';
-import type { CacheEntry, Tiers } from './tiers.ts';
+import type { Tiers } from './tiers.ts';
 
 /** What a loader is given. Nothing in it belongs to one caller: the load is shared. */
 export interface LoadContext {

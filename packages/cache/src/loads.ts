@@ -1,11 +1,12 @@
 import { earlyDrawMs } from './early-refresh.ts';
+import type { CacheEntry, HeldEntry } from './entry.ts';
 import { CacheClosedError, CacheOverloadedError } from './errors.ts';
 import { Flight } from './flight.ts';
 import { LeasedLoads } from './leased-loads.ts';
 import type { LoadRules } from './load-rules.ts';
 import { type Loader, LoadRunner } from './load-runner.ts';
 import { Sliding } from './sliding.ts';
-import type { CacheEntry, HeldEntry, Tiers } from './tiers.ts';
+import type { Tiers } from './tiers.ts';
 
 /** Single flight over both tiers: at any time there is at most one load of a key that may still be kept. */
 export class Loads {

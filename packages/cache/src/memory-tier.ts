@@ -2,6 +2,7 @@ import type { EvictionPolicy } from './eviction.ts';
 import type { KeptValue } from './kept-value.ts';
 import type { ScopeShares } from './scope-shares.ts';
 import { grown } from './slot-queue.ts';
+import { TagIndex } from './tag-index.ts';
 
 export interface MemoryTierOptions {
   maxEntries: number;
@@ -50,8 +51,7 @@ export class MemoryTier {
   readonly #policy: EvictionPolicy;
   readonly #shares: ScopeShares | undefined;
   readonly #slotOf = new Map<string, number>();
-  readonly #tagged = new Map<string, Set<string>>();
-  readonly #tagsOf = new Map<number, readonly string[]>();
+  readonly #tags = new TagIndex();
   readonly #free: number[] = [];
   #used = 0;
   #slots = 0;
@@ -113,7 +113,7 @@ export class MemoryTier {
       freshUntil: this.#freshUntil[slot] as number,
       revalidateMs: this.#revalidateMs[slot] as number,
       errorMs: this.#errorMs[slot] as number,
-      tags: this.#tagsOf.get(slot) ?? [],
+      tags: this.#tags.of(slot),
     };
   }
 
@@ -137,8 +137,8 @@ export class MemoryTier {
     this.#slideMs[slot] = times.slideMs;
     this.#revalidateMs[slot] = times.revalidateMs;
     this.#errorMs[slot] = times.errorMs;
-    this.#untag(slot, key);
-    if (tags.length > 0) this.#tag(slot, key, tags);
+    this.#tags.remove(slot, key);
+    if (tags.length > 0) this.#tags.add(slot, key, tags);
   }
 
   remove(key: string): boolean {
@@ -188,7 +188,7 @@ export class MemoryTier {
   }
 
   keysTagged(tag: string): readonly string[] {
-    return [...(this.#tagged.get(tag) ?? [])];
+    return this.#tags.keys(tag);
   }
 
   /** Frees what is over for good and returns how many that were. */
@@ -205,8 +205,7 @@ export class MemoryTier {
 
   clear(): void {
     this.#slotOf.clear();
-    this.#tagged.clear();
-    this.#tagsOf.clear();
+    this.#tags.clear();
     this.#policy.clear();
     this.#shares?.clear();
     this.#free.length = 0;
@@ -268,7 +267,7 @@ export class MemoryTier {
     const key = this.#keys[slot] as string;
     this.#slotOf.delete(key);
     this.#shares?.removed(slot, key);
-    this.#untag(slot, key);
+    this.#tags.remove(slot, key);
     this.bytes -= this.#bytes[slot] as number;
     this.#keys[slot] = '';
     this.#values[slot] = undefined;
@@ -296,25 +295,5 @@ export class MemoryTier {
     this.#cloned = grown(this.#cloned, slots);
     this.#policy.grow(slots);
     this.#shares?.grow(slots);
-  }
-
-  #tag(slot: number, key: string, tags: readonly string[]): void {
-    this.#tagsOf.set(slot, tags);
-    for (const tag of tags) {
-      const keys = this.#tagged.get(tag);
-      if (keys === undefined) this.#tagged.set(tag, new Set([key]));
-      else keys.add(key);
-    }
-  }
-
-  #untag(slot: number, key: string): void {
-    const tags = this.#tagsOf.get(slot);
-    if (tags === undefined) return;
-    this.#tagsOf.delete(slot);
-    for (const tag of tags) {
-      const keys = this.#tagged.get(tag);
-      keys?.delete(key);
-      if (keys?.size === 0) this.#tagged.delete(tag);
-    }
   }
 }

@@ -1,11 +1,11 @@
 import type { Cache, GetOrSetOptions } from './cache.ts';
+import type { CacheEntry } from './entry.ts';
 import { escapePattern } from './glob.ts';
 import { callKey } from './key.ts';
 import type { LoadMany } from './load-many.ts';
 import type { SetOptions } from './load-rules.ts';
 import type { LoadContext, Loader } from './load-runner.ts';
 import type { ScopeNames } from './scope-names.ts';
-import type { CacheEntry } from './tiers.ts';
 import { type WrapOptions, wrapWith } from './wrap.ts';
 
 /** A cache seen by one scope: the methods of `Cache` over keys and tags of its own. Made by `cache.scope()`. */

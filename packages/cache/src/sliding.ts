@@ -1,7 +1,8 @@
+import type { HeldEntry } from './entry.ts';
 import type { Fence } from './fences.ts';
 import type { StoreRules } from './load-rules.ts';
 import type { LeaseAnswer } from './remote-tier.ts';
-import { type HeldEntry, SLIDE_STEP, type Tiers } from './tiers.ts';
+import { SLIDE_STEP, type Tiers } from './tiers.ts';
 
 /**
  * Makes sliding entries live on in the remote tier as they are used in memory. Memory lets one live on only when the remote tier still

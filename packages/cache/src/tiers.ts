@@ -1,7 +1,9 @@
+import type { CacheCounts, CacheEvents } from './cache-events.ts';
 import type { CacheSettings } from './cache-options.ts';
 import type { Clock } from './clock.ts';
-import { Coherence, type CoherenceState } from './coherence.ts';
+import { Coherence } from './coherence.ts';
 import { earlyWindowMs } from './early-refresh.ts';
+import { type Admitted, type HeldEntry, held } from './entry.ts';
 import { type Fence, Fences } from './fences.ts';
 import { type KeptValue, keep, keepParsed } from './kept-value.ts';
 import { Listeners, type Topic } from './listeners.ts';
@@ -12,78 +14,6 @@ import type { RemoteEntry, RemoteTier, RemoteWrite } from './remote-tier.ts';
 import { S3Fifo } from './s3-fifo.ts';
 import { scopeHolder } from './scope-names.ts';
 import { ScopeShares } from './scope-shares.ts';
-
-/** An entry, with what is known of where it came from. */
-export interface CacheEntry<T = unknown> {
-  value: T;
-  /** Who had it; `'load'` when it was loaded for this call. */
-  tier: 'memory' | 'remote' | 'load';
-  /** Milliseconds since it was stored. */
-  ageMs: number;
-  /** Milliseconds of freshness that remain; 0 when stale. */
-  ttlMs: number;
-  stale: boolean;
-}
-
-export interface CacheEvents {
-  /** A caller got a fresh value that was kept. */
-  hit: { key: string; tier: 'memory' | 'remote' };
-  /** A caller found nothing fresh (who shares a load that runs, or is served stale, is no miss). */
-  miss: { key: string };
-  /** A caller got a stale value. */
-  stale: { key: string };
-  /** `delete`, `expire`, `deleteByTag`, `deleteByPattern` or `clear` was called here; `names` are keys, tags, or the pattern. */
-  invalidation: { kind: 'delete' | 'expire' | 'tag' | 'pattern' | 'clear'; names: readonly string[] };
-  /** A load ended with a value. */
-  load: { key: string; durationMs: number };
-  /** A load failed (an abort is no failure). */
-  loadFailure: { key: string; error: unknown };
-  /** An entry left memory on its own. */
-  eviction: { key: string; reason: 'capacity' | 'expired' };
-  /** The remote tier failed; the cache serves on from memory. */
-  remoteFailure: { error: unknown };
-  /** Memory began or ceased to hear of what other processes do; while `'isolated'`, nothing in it is taken for fresh for long. */
-  coherence: CoherenceState;
-  /** What other processes do is noticed in another way than the one asked for (`'pubsub'`), or not at all (`'none'`). */
-  invalidationDegraded: { to: string; error: unknown };
-}
-
-/** An entry, with what decides how it may be used. */
-export interface HeldEntry extends CacheEntry {
-  /** Whether it may be served while a refresh runs. */
-  revalidate: boolean;
-  /** Until when it may be served when its load fails or takes long; monotonic milliseconds. */
-  errorUntil: number;
-  tags: readonly string[];
-  /** How long its load took; 0 if that is not known. Milliseconds. */
-  loadMs: number;
-  /** For so long a use makes it live on; 0 if it does not. Milliseconds. */
-  slideMs: number;
-  /** Whether the remote tier should hear of its use, so that it lives on there. */
-  slideDue: boolean;
-  staleWhileRevalidateMs: number;
-  staleIfErrorMs: number;
-}
-
-/** What the remote tier had. */
-export interface Admitted extends HeldEntry {
-  version: string;
-}
-
-/** How often each thing happened. */
-export interface CacheCounts {
-  hitsMemory: number;
-  hitsRemote: number;
-  misses: number;
-  staleServed: number;
-  loads: number;
-  loadFailures: number;
-  sharedWaits: number;
-  evictions: number;
-  expirations: number;
-  invalidations: number;
-  remoteFailures: number;
-}
 
 const SWEEP_MS = 30_000;
 /** The part of a sliding time to live that passes before the remote tier hears of a use. */
@@ -293,29 +223,4 @@ function sharesOf({ maxScopeShare, maxEntries, maxBytes }: CacheSettings): Scope
   if (maxScopeShare === 1) return undefined;
   const entries = Math.max(1, Math.floor(maxEntries * maxScopeShare));
   return new ScopeShares({ entries, bytes: maxBytes * maxScopeShare }, scopeHolder);
-}
-
-function held(
-  value: unknown,
-  tier: 'memory' | 'remote',
-  times: EntryTimes,
-  tags: readonly string[],
-  now: number,
-): HeldEntry {
-  const leftMs = times.freshUntil - now;
-  return {
-    value,
-    tier,
-    ageMs: now - times.storedAt,
-    ttlMs: Math.max(0, leftMs),
-    stale: leftMs <= 0,
-    revalidate: -leftMs < times.revalidateMs,
-    errorUntil: times.freshUntil + times.errorMs,
-    tags,
-    loadMs: times.loadMs,
-    slideMs: times.slideMs,
-    slideDue: times.slideMs > 0 && leftMs > 0 && now >= times.plainUntil && times.plainUntil > Number.NEGATIVE_INFINITY,
-    staleWhileRevalidateMs: times.revalidateMs,
-    staleIfErrorMs: times.errorMs,
-  };
 }

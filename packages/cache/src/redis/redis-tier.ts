@@ -10,7 +10,8 @@ import { RedisCircuit, RedisUnavailableError } from './redis-circuit.ts';
 import type { Argument, RedisClient } from './redis-client.ts';
 import { RedisCommands } from './redis-commands.ts';
 import { checkRedisTierOptions, type RedisTierOptions } from './redis-tier-options.ts';
-import { EXPIRE, LEASE_KEY, RELEASE, RENEW, SET, STORE, TAG } from './scripts.ts';
+import { EXPIRE, LEASE_KEY, RELEASE, RENEW, SET, STORE } from './scripts.ts';
+import { expiry, TagIndexes } from './tag-indexes.ts';
 
 export interface RedisTierStats {
   /** Whether Redis is asked at the moment. */
@@ -21,9 +22,6 @@ export interface RedisTierStats {
 
 /** For so long a tag's index remembers a key that is being loaded. */
 const LONGEST_LOAD_MS = 3_600_000;
-/** Clocks of processes may differ by so much. */
-const CLOCK_SLACK_MS = 60_000;
-const LONGEST_PX = 100 * 365 * 86_400_000;
 
 /** The second tier on Redis: `new Cache({ remote: new RedisTier({ client }) })`. */
 export class RedisTier implements RemoteTier {
@@ -38,12 +36,12 @@ export class RedisTier implements RemoteTier {
   #invalidations: Invalidations | undefined;
   readonly #client: RedisClient;
   readonly #prefix: string;
-  readonly #tagPrefix: string;
   readonly #scanCount: number;
   readonly #clock: Clock;
   readonly #circuit: RedisCircuit;
   readonly #commands: RedisCommands;
   readonly #envelopes: Envelopes;
+  readonly #index: TagIndexes;
   readonly #missed: MissedWrites;
   /** On one server commands run in the order in which they are sent; on a cluster a value and its tags' indexes lie on different nodes. */
   readonly #turns = new KeyTurns();
@@ -55,7 +53,7 @@ export class RedisTier implements RemoteTier {
     const { client, prefix, invalidation, scanCount, clock } = settings;
     this.#client = client;
     this.#prefix = prefix;
-    this.#tagPrefix = `tag|${prefix}`;
+    const tagPrefix = `tag|${prefix}`;
     this.#setsAreTold = invalidation === 'pubsub';
     if (invalidation !== 'none') {
       this.#publications = new Publications((client.options?.keyPrefix ?? '') + prefix);
@@ -73,10 +71,11 @@ export class RedisTier implements RemoteTier {
       client,
       circuit: this.#circuit,
       prefix,
-      tagPrefix: this.#tagPrefix,
+      tagPrefix,
       scanCount,
     });
     this.#envelopes = new Envelopes(settings);
+    this.#index = new TagIndexes({ commands: this.#commands, clock, prefix, tagPrefix });
   }
 
   async get(key: string): Promise<RemoteEntry | undefined> {
@@ -108,7 +107,7 @@ export class RedisTier implements RemoteTier {
     if (!this.#available()) return { state: 'unavailable' };
     const token = newVersion();
     // Before the load, so that a deleteByTag that runs during it finds the key.
-    const index = await this.#indexed(key, tags, Math.max(this.leaseMs, LONGEST_LOAD_MS));
+    const index = await this.#index.noted(key, tags, Math.max(this.leaseMs, LONGEST_LOAD_MS));
     if (index === undefined) return { state: 'unavailable' };
     this.#invalidations?.own.add(key, token);
     const answer = await this.#commands.run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, this.leaseMs);
@@ -134,7 +133,7 @@ export class RedisTier implements RemoteTier {
     const version = newVersion();
     const written = this.#envelopes.encode(version, entry);
     const bytes = written instanceof Promise ? await written : written;
-    const index = await this.#indexed(key, entry.tags, entry.keepMs);
+    const index = await this.#index.noted(key, entry.tags, entry.keepMs);
     if (index === undefined) return 'unavailable';
     this.#invalidations?.own.add(key, version);
     const answer = await this.#commands.run(STORE, index.keys, ...index.args, bytes, token);
@@ -150,7 +149,7 @@ export class RedisTier implements RemoteTier {
       await this.#write(missed, () => this.#setAndTell(key, version, () => set(bytes)), undefined);
     };
     // What takes more than one turn must not be overtaken by what is called next.
-    const { keys, args } = this.#index(key, entry.tags, entry.keepMs);
+    const { keys, args } = this.#index.argumentsOf(key, entry.tags, entry.keepMs);
     if (this.#commands.isCluster && entry.tags.length > 0) {
       return this.#turns.during(
         [key],
@@ -313,38 +312,10 @@ export class RedisTier implements RemoteTier {
     });
   }
 
-  /** What the scripts that index are given: the key's name and those of its tags' indexes, and the arguments of the index. */
-  #index(key: string, tags: readonly string[], keepMs: number): { keys: string[]; args: (string | number)[] } {
-    const now = this.#wallNow();
-    const until = keepMs === Number.POSITIVE_INFINITY ? '+inf' : Math.ceil(now + keepMs);
-    return {
-      keys: [this.#prefix + key, ...tags.map((tag) => this.#tagPrefix + tag)],
-      args: [key, until, now - CLOCK_SLACK_MS, expiry(keepMs) ?? 0],
-    };
-  }
-
-  /** The same; on a cluster the indexes are written first, and left out after. Undefined if one could not be. */
-  async #indexed(
-    key: string,
-    tags: readonly string[],
-    keepMs: number,
-  ): Promise<{ keys: string[]; args: (string | number)[] } | undefined> {
-    const { keys, args } = this.#index(key, tags, keepMs);
-    if (tags.length === 0 || !this.#commands.isCluster) return { keys, args };
-    const [name, ...indexes] = keys;
-    const noted = await Promise.all(indexes.map((index) => this.#commands.run(TAG, [index], ...args)));
-    return noted.every((answer) => answer === 1) ? { keys: [name as string], args } : undefined;
-  }
-
   /** On a cluster a value follows when all its tags have been noted: it can never be found without them. */
   async #setAcross(key: string, entry: RemoteWrite, bytes: Argument): Promise<void> {
-    const index = await this.#indexed(key, entry.tags, entry.keepMs);
+    const index = await this.#index.noted(key, entry.tags, entry.keepMs);
     if (index === undefined) await this.#commands.unlink([this.#prefix + key]);
     else await this.#commands.runInOrder(SET, index.keys, ...index.args, bytes);
   }
-}
-
-/** What PX takes; undefined for ever. */
-function expiry(ms: number): number | undefined {
-  return ms === Number.POSITIVE_INFINITY ? undefined : Math.min(Math.max(1, Math.ceil(ms)), LONGEST_PX);
 }
