@@ -32,6 +32,7 @@ export class BatchQueue<K, V> {
   /** Whether keys may wait longer than the rest of the turn, so that the time is worth reading. */
   readonly #timed: boolean;
   readonly #options: BatchQueueOptions<K>;
+  readonly #maxBatchSize: number;
   readonly #slides: boolean;
   readonly #abandoned: (batch: Batch<K, V>, reason: unknown) => void;
   readonly #dispatched: (batch: Batch<K, V>) => void;
@@ -45,6 +46,8 @@ export class BatchQueue<K, V> {
     this.#options = options;
     this.tracksNesting = maxConcurrentBatches !== Number.POSITIVE_INFINITY || schedule === 'adaptive';
     this.watchesJoins = this.tracksNesting || typeof schedule !== 'string';
+    // No batch gets longer than this, and two small integers are quicker to compare.
+    this.#maxBatchSize = Math.min(options.maxBatchSize, 2 ** 31 - 1);
     this.weighs = options.weightOf !== undefined;
     this.#timed = schedule !== 'tick' || maxConcurrentBatches !== Number.POSITIVE_INFINITY;
     this.#slides = typeof schedule === 'object' && schedule.maxWaitMs !== undefined;
@@ -63,8 +66,8 @@ export class BatchQueue<K, V> {
     const current = partition === undefined ? this.#current : this.#partitions?.get(partition);
     if (
       current !== undefined &&
-      current.keys.length < this.#options.maxBatchSize &&
-      current.weight < this.#options.maxBatchWeight
+      current.keys.length < this.#maxBatchSize &&
+      (!this.weighs || current.weight < this.#options.maxBatchWeight)
     ) {
       return current;
     }

@@ -13,8 +13,8 @@ let batchesMade = 0;
 /** Keys that are asked for together, and who waits for them. */
 export class Batch<K, V> {
   readonly id: number;
-  readonly keys: K[] = [];
-  readonly entries: Entry<K, V>[] = [];
+  keys: K[] = [];
+  entries: Entry<K, V>[] = [];
   readonly partition: unknown;
   /** What its keys weigh together, where the loader has a budget for that. */
   weight = 0;
@@ -55,10 +55,16 @@ export class Batch<K, V> {
   /** `keepsPromise`: hits on the entry are answered with its promise itself. */
   add(key: K, owner: EntryOwner<K, V>, keepsPromise: boolean): Entry<K, V> {
     const entry = pendingEntry<K, V>(this, this.partition, keepsPromise ? KEPT : PENDING);
+    if (this.#owner === undefined) {
+      this.#owner = owner;
+      // Room for one: the first `push` into an empty array would make room for seventeen.
+      this.keys = [key];
+      this.entries = [entry];
+      return entry;
+    }
     this.keys.push(key);
     this.entries.push(entry);
-    if (this.#owner === undefined) this.#owner = owner;
-    else if (this.#owner !== owner) this.follow(this.keys.length - 1, owner);
+    if (this.#owner !== owner) this.follow(this.keys.length - 1, owner);
     return entry;
   }
 

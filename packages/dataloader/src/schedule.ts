@@ -1,3 +1,4 @@
+import process from 'node:process';
 import type { Clock } from './clock.ts';
 import { checkDuration, wrongOption } from './option-checks.ts';
 
