@@ -4,7 +4,7 @@ import { isArrayLike, isError } from './batch-results.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { BatcherClosedError, BatchResultError, BatchTimeoutError, QueueFullError } from './errors.ts';
 import { ItemQueue } from './item-queue.ts';
-import { checkClock, checkCount, checkDuration, checkOptionalString, wrongOption } from './option-checks.ts';
+import { checkClock, checkCount, checkOptionalString, checkTimer, wrongOption } from './option-checks.ts';
 
 /** Writes items: a result or an Error for each, in their order, or nothing if there is nothing to tell. A rejection fails all of them. */
 export type BatchWriteFn<Item, Result> = (
@@ -115,14 +115,14 @@ export class Batcher<T, Result = void> {
     checkCount('maxBatchBytes', maxBatchBytes, 1);
     checkCount('maxQueued', maxQueued, 1);
     checkCount('maxConcurrentBatches', maxConcurrentBatches, 1);
-    checkDuration('windowMs', windowMs);
+    checkTimer('windowMs', windowMs);
     checkOptionalString('name', options.name);
     checkClock(clock);
     const { whenFull = 'reject', onBatch } = options;
     if (whenFull !== 'reject' && whenFull !== 'wait') throw wrongOption('whenFull', "'reject' or 'wait'", whenFull);
     if (onBatch !== undefined && typeof onBatch !== 'function') throw wrongOption('onBatch', 'a function', onBatch);
     if (bytesOf !== undefined && typeof bytesOf !== 'function') throw wrongOption('bytesOf', 'a function', bytesOf);
-    if (batchTimeoutMs !== undefined) checkDuration('batchTimeoutMs', batchTimeoutMs);
+    if (batchTimeoutMs !== undefined) checkTimer('batchTimeoutMs', batchTimeoutMs);
     if ((bytesOf === undefined) !== (options.maxBatchBytes === undefined)) {
       throw wrongOption('bytesOf', 'given together with maxBatchBytes', bytesOf);
     }
@@ -210,6 +210,7 @@ export class Batcher<T, Result = void> {
 
   /** Takes no more items, writes those that wait, and resolves when all is written, or with `timeoutMs` after that long at the latest. */
   async close({ timeoutMs }: { timeoutMs?: number | undefined } = {}): Promise<void> {
+    if (timeoutMs !== undefined) checkTimer('timeoutMs', timeoutMs);
     this.#closed = true;
     for (const tell of this.#roomWanted) tell();
     const flushed = this.flush();

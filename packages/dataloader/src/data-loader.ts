@@ -13,6 +13,7 @@ import {
   checkDuration,
   checkOptionalBoolean,
   checkOptionalString,
+  checkTimer,
   wrongOption,
 } from './option-checks.ts';
 import { checkSchedule, type Schedule, type ScheduleFn } from './schedule.ts';
@@ -241,7 +242,7 @@ function validLimits({
   batchTimeoutMs: number | undefined;
 } {
   checkCount('maxConcurrentBatches', maxConcurrentBatches, 1);
-  if (batchTimeoutMs !== undefined) checkDuration('batchTimeoutMs', batchTimeoutMs);
+  if (batchTimeoutMs !== undefined) checkTimer('batchTimeoutMs', batchTimeoutMs);
   return { maxConcurrentBatches, batchTimeoutMs };
 }
 

@@ -9,6 +9,15 @@ export function checkDuration(option: string, value: number): void {
   if (!(Number.isFinite(value) && value > 0)) throw wrongOption(option, 'a finite number of milliseconds > 0', value);
 }
 
+/** The longest that a timer can wait; Node fires at once for more. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
+/** Throws unless `value` is a number of milliseconds above 0 that a timer can wait. */
+export function checkTimer(option: string, value: number): void {
+  checkDuration(option, value);
+  if (value > LONGEST_TIMER_MS) throw wrongOption(option, `at most ${LONGEST_TIMER_MS} milliseconds`, value);
+}
+
 /** Throws unless `value` is a boolean or absent. */
 export function checkOptionalBoolean(option: string, value: unknown): void {
   if (value !== undefined && typeof value !== 'boolean') throw wrongOption(option, 'true or false', value);

@@ -1,6 +1,6 @@
 import process from 'node:process';
 import type { Clock } from './clock.ts';
-import { checkDuration, wrongOption } from './option-checks.ts';
+import { checkTimer, wrongOption } from './option-checks.ts';
 
 /**
  * When a batch that has been opened is dispatched:
@@ -39,9 +39,9 @@ export function checkSchedule(schedule: Schedule): void {
   if (typeof schedule !== 'object' || schedule === null) {
     throw wrongOption('schedule', "'tick', 'immediate', 'adaptive' or { windowMs, maxWaitMs? }", schedule);
   }
-  checkDuration('schedule.windowMs', schedule.windowMs);
+  checkTimer('schedule.windowMs', schedule.windowMs);
   if (schedule.maxWaitMs === undefined) return;
-  checkDuration('schedule.maxWaitMs', schedule.maxWaitMs);
+  checkTimer('schedule.maxWaitMs', schedule.maxWaitMs);
   if (schedule.maxWaitMs < schedule.windowMs) {
     throw wrongOption('schedule.maxWaitMs', `at least windowMs (${schedule.windowMs})`, schedule.maxWaitMs);
   }
