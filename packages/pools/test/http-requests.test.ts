@@ -90,6 +90,8 @@ it('without a time-out: a body that nobody reads is given up, one that is being 
   });
   const clock = new ManualClock();
   const http = open({ clock, timeoutMs: Number.POSITIVE_INFINITY });
+  await (await http.get(url)).bytes();
+  expect(clock.pendingTimers).toBe(0);
   const dropped = await http.get(url);
   const read = (await http.get(`${url}/read`)).stream().getReader();
   await clock.advance(29_999);
