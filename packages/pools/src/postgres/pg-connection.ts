@@ -7,6 +7,7 @@ import { PoolError } from '../errors.ts';
 import { requestCancel } from './cancel-request.ts';
 import { connectError, connectTimeout, type Destination, endsConnection } from './connect-error.ts';
 import { guardedClient, isNonsense } from './guarded-client.ts';
+import { quickQuery } from './quick-query.ts';
 
 /** What whoever sends several statements at once over a connection is told of. */
 export interface PipelineEvents {
@@ -149,12 +150,13 @@ export class PgConnection {
       const removeAbort = signal === undefined ? undefined : onAbort(signal, () => stop(signal.reason));
       this.#answered = false;
       this.#stopCurrent = stop;
-      void this.client.query<Row>(command, (error: Error | null, result: pg.QueryResult<Row>) => {
+      const query = quickQuery(command, (error, result) => {
         const failure = error && this.#failure(error);
         if (!tell()) return;
         if (failure) reject(failure);
         else resolve(result);
       });
+      this.client.query(query);
     });
   }
 
@@ -177,13 +179,11 @@ export class PgConnection {
   pipe(command: pg.QueryConfig, told: (error: unknown, result: pg.QueryResult | undefined) => void): void {
     this.#answered = false;
     this.#writeTogether();
-    void this.client.query(command, (error: Error | null, result: pg.QueryResult) => {
-      if (!error) {
-        told(undefined, result);
-        return;
-      }
-      told(this.#failure(error), undefined);
+    const query = quickQuery(command, (error, result) => {
+      if (error) told(this.#failure(error), undefined);
+      else told(undefined, result);
     });
+    this.client.query(query);
   }
 
   /** Asks the server to stop what runs; until that is over, the connection is not quiet. */
