@@ -67,7 +67,7 @@ export class ConnectionStock {
   /** Opens `minSize` connections, at least one, all or none; from then on there are never fewer for long. */
   async start(): Promise<void> {
     const wanted = Math.max(1, this.#settings.minSize) - this.#all.size - this.#connecting;
-    const attempts = Array.from({ length: Math.max(0, wanted) }, () => this.#connect());
+    const attempts = Array.from({ length: Math.max(0, wanted) }, () => this.#connectWarm());
     try {
       for (const connection of await Promise.all(attempts)) this.#admit(connection);
       this.#keepsMinimum = true;
@@ -231,6 +231,15 @@ export class ConnectionStock {
     }
   }
 
+  /** A backend looks up much that it then remembers when it is first asked anything; nobody has to wait for that. */
+  async #connectWarm(): Promise<PgConnection> {
+    const connection = await this.#connect();
+    await connection
+      .run(warmUp, this.#settings.connection.connectTimeoutMs, undefined)
+      .catch(() => connection.destroy());
+    return connection;
+  }
+
   #admit(connection: PgConnection): void {
     if (this.#closed) {
       void connection.end();
@@ -274,3 +283,4 @@ export class ConnectionStock {
 }
 
 const retireAgainMs = 50;
+const warmUp = { text: 'select $1::int', values: [1] };
