@@ -1,0 +1,147 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { ConcurrencyLimiter, KneeLimit, type Permit, type Priority } from '@x/backpressure';
+import { VirtualClock } from '@x/testkit';
+import { expect, test } from 'vitest';
+
+// In CI a part of it; `pnpm soak` does a million.
+const operations = Number(process.env.SOAK_OPERATIONS ?? 50_000);
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+const priorities: readonly Priority[] = ['critical', 'default', 'sheddable'];
+
+test.each([
+  ['a fixed limit', (): ConcurrencyLimiter['limit'] | KneeLimit => 8],
+  ['KneeLimit', () => new KneeLimit({ maxLimit: 50 })],
+])(
+  `${operations} operations on %s: random aborts, time-outs, deadlines, limits, throws; nothing is left behind`,
+  async (_name, makeLimit) => {
+    const clock = new VirtualClock();
+    let timers = 0;
+    const counted = {
+      now: clock.now,
+      setTimeout: (fn: () => void, ms: number): unknown => {
+        timers++;
+        const state = { over: false };
+        const timer = clock.setTimeout(() => {
+          if (!state.over) timers--;
+          state.over = true;
+          fn();
+        }, ms);
+        return { timer, state };
+      },
+      clearTimeout: (given: unknown): void => {
+        if (given === undefined) return;
+        const { timer, state } = given as { timer: unknown; state: { over: boolean } };
+        if (!state.over) timers--;
+        state.over = true;
+        clock.clearTimeout(timer);
+      },
+    };
+    const random = mulberry32(1);
+    const pick = (below: number): number => Math.floor(random() * below);
+    const fixed = makeLimit();
+    const limiter = new ConcurrencyLimiter({
+      limit: fixed,
+      maxQueue: 40,
+      queueTimeoutMs: 60,
+      order: 'adaptive',
+      clock: counted,
+      random,
+    });
+    let running = 0;
+    let asked = 0;
+    let answered = 0;
+    const most = typeof fixed === 'number' ? 16 : 50;
+    let over = 0;
+    const permits: Permit[] = [];
+    const heapMb: number[] = [];
+    const answer = (): void => void answered++;
+    const hold = (permit: Permit): void => {
+      answered++;
+      permits.push(permit);
+    };
+    const begin = (): void => {
+      running++;
+      // A limit made smaller is reached as work ends: what counts here is that nothing starts above the greatest there was.
+      if (running > most) over++;
+    };
+    const work = async (): Promise<void> => {
+      begin();
+      await new Promise<void>((resolve) => clock.setTimeout(resolve, 1 + pick(20)));
+      running--;
+      if (pick(5) === 0) throw new Error('late');
+    };
+    const throws = (): never => {
+      throw new Error('sync');
+    };
+
+    for (let n = 0; n < operations; n++) {
+      const controller = pick(3) === 0 ? new AbortController() : undefined;
+      if (controller !== undefined) {
+        clock.setTimeout(() => controller.abort(new Error('gone')), pick(40));
+      }
+      const options = {
+        ...(controller !== undefined && { signal: controller.signal }),
+        ...(pick(3) === 0 && { timeoutMs: pick(15) }),
+        ...(pick(3) === 0 && { deadlineMs: pick(80) }),
+        ...(pick(2) === 0 && { key: `caller-${pick(200)}` }),
+        ...(pick(2) === 0 && { priority: priorities[pick(3)] }),
+      };
+      asked++;
+      const kind = pick(10);
+      if (kind < 4) limiter.run(work, Object.keys(options).length === 0 ? undefined : options).then(answer, answer);
+      else if (kind < 6) limiter.run(work).then(answer, answer);
+      else if (kind === 6) limiter.run(throws, options).then(answer, answer);
+      else if (kind === 7) limiter.acquire(options).then(hold, answer);
+      else if (kind === 8) {
+        answer();
+        const permit = limiter.tryAcquire();
+        if (permit !== undefined) permits.push(permit);
+      } else {
+        answer();
+        if (typeof fixed === 'number') limiter.setLimit(1 + pick(16));
+      }
+      while (permits.length > 4) {
+        const permit = permits.splice(pick(permits.length), 1)[0];
+        permit?.release();
+        if (pick(2) === 0) permit?.failure();
+      }
+      if (n % 4 === 0) await clock.runUntil(clock.now() + pick(12));
+      if (n % Math.ceil(operations / 10) === 0) {
+        collect();
+        heapMb.push(Math.round(process.memoryUsage().heapUsed / 1e6));
+      }
+    }
+    for (const permit of permits) permit.release();
+    for (let turn = 0; turn < 20; turn++) {
+      await clock.runUntil(clock.now() + 100);
+      for (const permit of permits.splice(0)) permit.release();
+    }
+    const { inFlight, queued, abandonedInFlight, admitted, completed } = limiter.stats();
+    expect({ inFlight, queued, abandonedInFlight, running, over, timers }).toEqual({
+      inFlight: 0,
+      queued: 0,
+      abandonedInFlight: 0,
+      running: 0,
+      over: 0,
+      timers: 0,
+    });
+    expect(admitted).toBe(completed);
+    expect(answered).toBe(asked);
+    if (operations >= 1_000_000) console.log(`${_name}: heap in MB after each tenth: ${heapMb.join(', ')}`);
+    expect(Math.max(...heapMb.slice(-3)) - (heapMb[3] ?? 0)).toBeLessThan(20);
+  },
+  600_000,
+);
+
+/** Tommy Ettinger's generator: the same run for the same seed. */
+function mulberry32(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
