@@ -82,6 +82,15 @@ describe('callers', () => {
     expect(served.filter((name) => !name.includes(':'))).toEqual(['a0', 'b0', 'a1', 'b1']);
   });
 
+  test('nobody makes place for a caller who would then have as much as it had', async () => {
+    const { permit, served, ask, limiter } = setUp({ maxQueue: 3 });
+    for (const name of ['a0', 'a1', 'b0', 'b1']) void ask(name, { key: name.charAt(0) });
+    await Promise.resolve();
+    permit?.release();
+    await limiter.onIdle();
+    expect(served.sort()).toEqual(['a0', 'a1', 'b0', 'b1: queue_full']);
+  });
+
   test('one who leaves when it is its turn does not hold up the others', async () => {
     const { permit, served, ask, limiter } = setUp();
     const controller = new AbortController();
