@@ -22,7 +22,10 @@ export class RedisCircuit implements SharedCircuit {
   #turn = 0;
   /** The circuit opened here, and Redis may not know. */
   #untold = false;
-  #asking = false;
+  /** Leases that were asked for and not answered yet. */
+  readonly #asked = new Set<Promise<void>>();
+  /** Redis may hold a lease for this, whatever is known of it here. */
+  #mayHold = false;
   /** Until when this process may probe, by its own clock. */
   #leaseUntil = 0;
   /** Got the lease, and no call has come yet to use it. */
@@ -64,20 +67,21 @@ export class RedisCircuit implements SharedCircuit {
       this.#leaseUnused = false;
       return true;
     }
-    if (!this.#asking) void this.#lease(leaseMs, true);
+    if (this.#asked.size === 0) this.#ask(leaseMs, true);
     return false;
   }
 
   probing(leaseMs: number): void {
     this.#leaseUnused = false;
-    void this.#lease(leaseMs, false);
+    this.#ask(leaseMs, false);
   }
 
-  /** Hands the lease back, so that others need not wait for its end. */
+  /** Hands the lease back, also one that is being asked for, so that others need not wait for its end. */
   async release(): Promise<void> {
-    const held = this.#clock.now() < this.#leaseUntil;
+    // Not overtaken by this: where Redis does not know the script, what was sent first is done later.
+    await Promise.all(this.#asked);
     this.#leaseUntil = 0;
-    if (held) await this.#send('release', []);
+    if (this.#mayHold) await this.#send('release', []);
   }
 
   /** Which turn it was when a sync was sent. */
@@ -108,12 +112,16 @@ export class RedisCircuit implements SharedCircuit {
     await this.#send('close', [whateverOthersKnow]);
   }
 
+  #ask(leaseMs: number, ahead: boolean): void {
+    this.#mayHold = true;
+    const asked = this.#lease(leaseMs, ahead).finally(() => this.#asked.delete(asked));
+    this.#asked.add(asked);
+  }
+
   async #lease(leaseMs: number, ahead: boolean): Promise<void> {
-    this.#asking = true;
     const sentAt = this.#clock.now();
     const ms = Math.ceil(Math.min(leaseMs, LONGEST_SHARED_MS));
     const record = await this.#send('lease', [ms, this.#member.openings]);
-    this.#asking = false;
     if (record?.state !== 'open' || record.holder !== this.#token || record.leaseForMs === 0) return;
     // From when it was asked for: it is over here no later than it is there.
     this.#leaseUntil = sentAt + ms;

@@ -14,20 +14,30 @@ export interface RedisLinkOptions {
  * `sync` goes out, one at a time, until one is answered: however long Redis hangs, no more than that waits for it.
  */
 export class RedisLink {
-  usable = false;
   commands = 0;
   failures = 0;
   readonly #options: RedisLinkOptions;
   #syncing = false;
+  #answers = false;
+  #closed = false;
 
   constructor(options: RedisLinkOptions) {
     this.#options = options;
   }
 
+  get usable(): boolean {
+    return this.#answers && !this.#closed;
+  }
+
+  /** From now on nothing goes out but `release`, and no answer makes this usable again. */
+  close(): void {
+    this.#closed = true;
+  }
+
   /** What Redis holds of all circuits; `undefined` when it does not say in time. */
   async sync(): Promise<unknown> {
     const { status } = this.#options.client;
-    if (status !== 'ready') this.usable = false;
+    if (status !== 'ready') this.#answers = false;
     // A client that connects for the first time keeps it until it can send it: the sooner this process knows.
     const sends = status === 'ready' || status === 'connecting' || status === 'connect' || status === 'wait';
     return sends && !this.#syncing ? this.#ask('sync', []) : undefined;
@@ -35,8 +45,9 @@ export class RedisLink {
 
   /** One circuit's business; `undefined` when Redis is not there for it, or does not answer in time. */
   async send(verb: Verb, args: (string | number)[]): Promise<unknown> {
-    if (this.#options.client.status !== 'ready') this.usable = false;
-    return this.usable ? this.#ask(verb, args) : undefined;
+    if (this.#options.client.status !== 'ready') this.#answers = false;
+    const sends = verb === 'release' ? this.#answers : this.usable;
+    return sends ? this.#ask(verb, args) : undefined;
   }
 
   #ask(verb: Verb, args: (string | number)[]): Promise<unknown> {
@@ -60,7 +71,7 @@ export class RedisLink {
           ended();
           // What has been on its way for so long may not be so any more; the next sync says.
           if (late) return;
-          if (verb === 'sync') this.usable = Array.isArray(answer);
+          if (verb === 'sync') this.#answers = Array.isArray(answer);
           resolve(answer);
         },
         () => {
@@ -78,7 +89,7 @@ export class RedisLink {
   }
 
   #failed(): void {
-    this.usable = false;
+    this.#answers = false;
     this.failures += 1;
   }
 }

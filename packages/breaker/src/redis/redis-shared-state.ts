@@ -76,14 +76,16 @@ export class RedisSharedState implements SharedState, AsyncDisposable {
     return { available, circuits: this.#live().length, commands, failures };
   }
 
-  /** Stops asking and hands leases back, before the client is closed. The breakers go on, each process on its own. */
+  /**
+   * Stops asking and hands leases back, before the client is closed; one that is being asked for is waited for, at most
+   * `commandTimeoutMs`. The breakers go on at once, each process on its own.
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#clock.clearTimeout(this.#timer);
-    const released = this.#live().map((circuit) => circuit.release());
-    this.#link.usable = false;
-    await Promise.all(released);
+    this.#link.close();
+    await Promise.all(this.#live().map((circuit) => circuit.release()));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
