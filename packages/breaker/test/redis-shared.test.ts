@@ -258,6 +258,22 @@ describe.each(RELEASES)('a circuit shared through Redis by $name', (tested) => {
     await firstProbe(all.slice(1), ok);
   });
 
+  it('keeps the lease of one process when another, which was refused it, says goodbye', async () => {
+    const [first, second] = await openEverywhere();
+    for (const one of [first, second]) {
+      one?.clock.jump(RECOVERY_MS);
+      await expect(one?.breaker.run(ok)).rejects.toMatchObject({ code: 'ERR_CIRCUIT_OPEN' });
+      await answered();
+    }
+    // Refused once, it does not ask again for as long as that lease runs.
+    const commands = second?.shared.stats().commands;
+    await expect(second?.breaker.run(ok)).rejects.toMatchObject({ code: 'ERR_CIRCUIT_OPEN' });
+    expect(second?.shared.stats().commands).toBe(commands);
+    await second?.shared.close();
+    expect(await leaseForMs()).toBeGreaterThan(0);
+    await expect(first?.breaker.run(ok)).resolves.toBe('ok');
+  });
+
   it('is probed also where calls come so rarely that every lease is over before the next', async () => {
     const [only] = await fleet(1);
     await only?.trip();
@@ -344,6 +360,49 @@ describe.each(RELEASES)('a circuit shared through Redis by $name', (tested) => {
     expect(holder.breaker.state).toBe('closed');
     await answered();
     expect(holder.changes.at(-1)).toBe('open: shared');
+  });
+
+  it('is closed by a probe that passes when what another process has seen is over', async () => {
+    const [first] = await fleet(1);
+    await first?.trip();
+    await answered();
+    first?.clock.jump(RECOVERY_MS);
+    let end: (value: string) => void = () => {};
+    const { call } = await firstProbe([first as Process], () => new Promise<string>((resolve) => (end = resolve)));
+    await answered();
+    const now = Number((await admin.time())[0]) * 1_000;
+    await admin.hset(key, 'api', `1 o another ${now - 1} 1 - 0 ${now + 600_000}`);
+    end('ok');
+    await call;
+    await answered();
+    expect(await admin.hget(key, 'api')).toMatch(/^1 c /);
+    expect(first?.breaker.state).toBe('closed');
+  });
+
+  it('does not forget openings because a process that knows of fewer sees the dependency fail', async () => {
+    const [first, unaware] = await fleet(2);
+    await first?.trip();
+    await answered();
+    first?.clock.jump(RECOVERY_MS);
+    if (unaware !== undefined) unaware.hears = false;
+    await firstProbe([first as Process], fail);
+    await answered();
+    await unaware?.trip();
+    await answered();
+    expect((await admin.hget(key, 'api'))?.split(' ')[4]).toBe('2');
+    expect(unaware?.breaker.toJSON().openings).toBe(2);
+  });
+
+  it('stays open where it opened while Redis was away, though it was closed in Redis meanwhile', async () => {
+    const [first, second] = await fleet(2);
+    first?.client.disconnect();
+    await vi.waitFor(() => expect(first?.client.status).toBe('end'), { timeout: 10_000 });
+    await first?.trip();
+    second?.breaker.reset();
+    await answered();
+    await first?.client.connect();
+    await eventually(() => expect(second?.breaker.state).toBe('open'));
+    expect(first?.changes).toEqual(['open: failure-threshold']);
   });
 
   it('is one for each name', async () => {
