@@ -81,6 +81,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       order,
       clock,
       runTimes: this.#runTimes,
+      limit: () => this.#limit,
       refusal: (reason, now) => this.#overloaded(reason, now),
     });
   }

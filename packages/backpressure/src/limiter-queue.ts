@@ -14,6 +14,8 @@ export interface LimiterQueueOptions {
   clock: Clock;
   /** How long work takes: what cannot end before its deadline does not begin. */
   runTimes: RunTimes;
+  /** How much may be in flight now. */
+  limit: () => number;
   /** The error for one who is refused; called once for each. */
   refusal: (reason: Exclude<RejectReason, 'rate_limited'>, now: number) => Error;
 }
@@ -53,6 +55,11 @@ export class LimiterQueue {
       if (victim === undefined) return this.#refuse('queue_full', now);
       this.#turnAway(victim, 'shed', now);
     }
+    if (deadlineMs !== undefined && room.size >= this.#canEndWithin(deadlineMs)) {
+      const victim = room.makePlaceByAge(priority);
+      if (victim === undefined) return this.#refuse('shed', now);
+      this.#turnAway(victim, 'shed', now);
+    }
     if (room.size === 0) this.#nonEmptySince = now;
     const granted = new Promise<Waiter>(capture);
     const deadlineAt = deadlineMs === undefined ? undefined : now + deadlineMs;
@@ -84,16 +91,28 @@ export class LimiterQueue {
   }
 
   /**
-   * Where there is a deadline: the oldest may not end in time any more if it is begun now, so that all those behind it come
-   * to that point as well. Where there is none: the queue has not been empty for long, and its oldest have most likely given
+   * Where there is a deadline: more have waited than can end in time, or the oldest may not any more if it is begun now, so
+   * that all those behind it come to that point as well. Where there is none: the queue has not been empty for long, and its oldest have most likely given
    * up; but now and then one of them is served, since callers that wait for their answer before they ask again would else
    * leave some of them waiting for ever.
    */
   #isOverloaded(oldest: Waiter): boolean {
     const now = this.#now;
-    if (oldest.deadlineAt !== undefined) return oldest.deadlineAt - now < this.#options.runTimes.longMs;
+    if (oldest.deadlineAt !== undefined) {
+      return oldest.lane?.level.overflowing === true || oldest.deadlineAt - now < this.#options.runTimes.longMs;
+    }
     if (now - this.#nonEmptySince <= standingAfterMs) return false;
     return ++this.#grantsWhileStanding % oldestEvery !== 0;
+  }
+
+  /**
+   * How many of those who wait could end in so long. With more than that the oldest would be refused at their deadlines, when
+   * their callers hang up: told at once they still hear of it, however busy the machine is.
+   */
+  #canEndWithin(deadlineMs: number): number {
+    const { order, runTimes, limit } = this.#options;
+    if (order !== 'adaptive' || runTimes.typicalMs === 0) return Number.POSITIVE_INFINITY;
+    return Math.ceil((limit() * deadlineMs) / runTimes.typicalMs);
   }
 
   #leaveOnAbort(waiter: Waiter, signal: AbortSignal): void {

@@ -127,6 +127,20 @@ export class WaitingRoom {
     return victim;
   }
 
+  /** Takes out the one who makes place for a newcomer where the newest go first: the oldest of the least important, if that is not more important than the newcomer. */
+  makePlaceByAge(priority: Priority | undefined): Waiter | undefined {
+    const own = this.#level(priority);
+    for (let rank = this.#levels.length - 1; rank >= own.rank; rank--) {
+      const level = this.#levels[rank];
+      const victim = level?.longestLane()?.head;
+      if (level === undefined || victim === undefined) continue;
+      this.leave(victim);
+      level.overflowing = true;
+      return victim;
+    }
+    return undefined;
+  }
+
   #level(priority: Priority | undefined): Level {
     if (priority === undefined || priority === 'default') return this.#defaultLevel;
     return this.#levels[priority === 'critical' ? 0 : 2] as Level;
@@ -167,6 +181,8 @@ class Level {
   size = 0;
   /** Grants to more important levels since this one had its last, while somebody waited here. */
   passedOver = 0;
+  /** Since nobody waited here, one had to go for a newcomer: more wait than can be served in time. */
+  overflowing = false;
   /** The lane whose turn it is. */
   #turn: Lane | undefined;
   /** Calls without a key are one caller; their lane is kept, the others come and go with their waiters. */
@@ -186,7 +202,10 @@ class Level {
     else lane.tail.newer = waiter;
     lane.tail = waiter;
     lane.size++;
-    if (this.size++ === 0) this.passedOver = 0;
+    if (this.size++ === 0) {
+      this.passedOver = 0;
+      this.overflowing = false;
+    }
   }
 
   /** Who is next in the lane whose turn it is; the turn passes on. */
