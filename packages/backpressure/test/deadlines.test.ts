@@ -18,3 +18,57 @@ test('what could not end in time any more is not begun, though the timer of its 
   await expect(late).rejects.toMatchObject({ reason: 'deadline' });
   await expect(inTime).resolves.toBeUndefined();
 });
+
+/** One permit, taken; work that takes 10 ms of late; so five who give 50 ms can wait. */
+async function standing() {
+  let now = 0;
+  const clock = { now: () => now, setTimeout: () => undefined, clearTimeout: () => {} };
+  const limiter = new ConcurrencyLimiter({ limit: 1, order: 'adaptive', clock });
+  const takes10Ms = async (): Promise<void> => {
+    now += 10;
+  };
+  for (let n = 0; n < 10; n++) await limiter.run(takes10Ms);
+  const permit = limiter.tryAcquire();
+  const begun: string[] = [];
+  const refused: string[] = [];
+  const ask = (name: string, priority?: 'critical') =>
+    limiter
+      .run(async () => void begun.push(name), { deadlineMs: 50, ...(priority && { priority }) })
+      .catch((error) => refused.push(`${name}: ${error.reason}`));
+  return { ask, begun, refused, letGo: () => permit?.release(), settled: () => new Promise(setImmediate) };
+}
+
+test('more than can end within the deadline do not wait: the oldest hears of it at once, and then the newest go first', async () => {
+  const { ask, begun, refused, letGo, settled } = await standing();
+  const all = ['a', 'b', 'c', 'd', 'e'].map((name) => ask(name));
+  await settled();
+  expect(refused).toEqual([]);
+  all.push(ask('f'));
+  await settled();
+  expect(refused).toEqual(['a: shed']);
+  letGo();
+  await Promise.all(all);
+  expect(begun).toEqual(['f', 'e', 'd', 'c', 'b']);
+});
+
+test('as many as can end within the deadline are served in order', async () => {
+  const { ask, begun, letGo } = await standing();
+  const all = ['a', 'b', 'c', 'd', 'e'].map((name) => ask(name));
+  letGo();
+  await Promise.all(all);
+  expect(begun).toEqual(['a', 'b', 'c', 'd', 'e']);
+});
+
+test('nobody more important makes place for a newcomer, and critical work keeps its order while others are turned away', async () => {
+  const { ask, begun, refused, letGo, settled } = await standing();
+  const all = [ask('critical 1', 'critical'), ask('critical 2', 'critical'), ask('a'), ask('b'), ask('c')];
+  all.push(ask('critical 3', 'critical'));
+  await settled();
+  expect(refused).toEqual(['a: shed']);
+  all.push(ask('critical 4', 'critical'), ask('critical 5', 'critical'), ask('d'));
+  await settled();
+  expect(refused).toEqual(['a: shed', 'b: shed', 'c: shed', 'd: shed']);
+  letGo();
+  await Promise.all(all);
+  expect(begun).toEqual(['critical 1', 'critical 2', 'critical 3', 'critical 4', 'critical 5']);
+});
