@@ -17,6 +17,7 @@ export interface ConcurrencyLimiterOptions {
    * percentile of run times); without one, when the queue has not been empty for 100 ms, since the oldest's callers have
    * most likely given up (Maurer, "Fail at Scale", ACM Queue 13(8), 2015), and then one grant in eight goes to the oldest.
    * Where callers wait for their answer before they ask again, `'fifo'` with a short queue treats them most evenly.
+   * With deadlines, in `'adaptive'`, no more wait than can end in time: for a newcomer the oldest of the least important is refused (`shed`).
    * Default `'fifo'`, with an adaptive limit `'adaptive'`.
    */
   order?: 'fifo' | 'lifo' | 'adaptive' | undefined;
