@@ -24,6 +24,22 @@ export interface CacheEvents {
   invalidationDegraded: { to: string; error: unknown };
 }
 
+const EVENTS: { [name in keyof CacheEvents]: true } = {
+  hit: true,
+  miss: true,
+  stale: true,
+  invalidation: true,
+  load: true,
+  loadFailure: true,
+  eviction: true,
+  remoteFailure: true,
+  coherence: true,
+  invalidationDegraded: true,
+};
+
+/** The names of all events. */
+export const EVENT_NAMES = Object.keys(EVENTS) as (keyof CacheEvents)[];
+
 /** How often each thing happened. */
 export interface CacheCounts {
   hitsMemory: number;

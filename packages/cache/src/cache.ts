@@ -1,4 +1,4 @@
-import type { CacheCounts, CacheEvents } from './cache-events.ts';
+import { type CacheCounts, type CacheEvents, EVENT_NAMES } from './cache-events.ts';
 import { type CacheOptions, checkOptions } from './cache-options.ts';
 import type { CacheEntry, HeldEntry } from './entry.ts';
 import { CacheClosedError } from './errors.ts';
@@ -17,7 +17,7 @@ import {
 import type { Loader } from './load-runner.ts';
 import { Loads } from './loads.ts';
 import { Many } from './many.ts';
-import { bag, callable, having, list, listOfText, timeout } from './option-checks.ts';
+import { bag, callable, having, list, listOfText, oneOf, timeout } from './option-checks.ts';
 import { CacheScope } from './scope.ts';
 import { ScopeNames } from './scope-names.ts';
 import { Tiers } from './tiers.ts';
@@ -199,6 +199,7 @@ export class Cache implements AsyncDisposable {
   }
 
   on<Name extends keyof CacheEvents>(event: Name, listener: (event: CacheEvents[Name]) => void): () => void {
+    oneOf('event', EVENT_NAMES, event);
     return this.#tiers.listeners.on(event, callable('listener', listener));
   }
 

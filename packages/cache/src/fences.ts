@@ -18,20 +18,22 @@ const NONE: ReadonlySet<string> = new Set();
  * and what comes back to a broken fence is handed to its callers but not kept.
  */
 export class Fences {
-  readonly #standing = new Map<string, Set<Fence>>();
+  readonly #standing = new Map<string, Fence[]>();
 
   raise(key: string, tags: readonly string[]): Fence {
     const fence: Fence = { key, tags, broken: false, changed: false, deadTags: NONE };
     const others = this.#standing.get(key);
-    if (others === undefined) this.#standing.set(key, new Set([fence]));
-    else others.add(fence);
+    if (others === undefined) this.#standing.set(key, [fence]);
+    else others.push(fence);
     return fence;
   }
 
   lower(fence: Fence): void {
     const fences = this.#standing.get(fence.key);
-    fences?.delete(fence);
-    if (fences?.size === 0) this.#standing.delete(fence.key);
+    const at = fences?.indexOf(fence) ?? -1;
+    if (fences === undefined || at === -1) return;
+    if (fences.length === 1) this.#standing.delete(fence.key);
+    else fences.splice(at, 1);
   }
 
   break(key: string): void {

@@ -19,7 +19,9 @@ export class Flight {
   /** What the remote tier had when it was asked last. */
   found: HeldEntry | undefined;
   readonly promise: Promise<CacheEntry>;
-  readonly #controller = new AbortController();
+  /** Made for who asks for the signal: a hit in the remote tier does not, and it costs more than the rest of the flight. */
+  #controller: AbortController | undefined;
+  #aborted: { reason: unknown } | undefined;
   #resolve: (value: CacheEntry) => void = () => {};
   #reject: (reason: unknown) => void = () => {};
   #stopWork: (reason: unknown) => void = () => {};
@@ -41,6 +43,10 @@ export class Flight {
   }
 
   get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted.reason);
+    }
     return this.#controller.signal;
   }
 
@@ -84,7 +90,7 @@ export class Flight {
   abort(reason: unknown): void {
     // Later callers start a load of their own, and what this one may still return is not kept.
     this.fence.broken = true;
-    this.#controller.abort(reason);
+    this.#abortSignal(reason);
   }
 
   /** Aborts it, and waits for the loader no longer: neither do its callers. */
@@ -97,6 +103,11 @@ export class Flight {
   /** Tells the loader to stop; its failure is one like any other. */
   timeOut(error: unknown): void {
     this.#stopWork(error);
-    this.#controller.abort(error);
+    this.#abortSignal(error);
+  }
+
+  #abortSignal(reason: unknown): void {
+    this.#aborted ??= { reason };
+    this.#controller?.abort(reason);
   }
 }

@@ -19,6 +19,9 @@ const SWEEP_MS = 30_000;
 /** The part of a sliding time to live that passes before the remote tier hears of a use. */
 export const SLIDE_STEP = 0.1;
 
+/** What a remote entry says of its load is believed up to this part of its life: one that says more would be refreshed at every read. */
+const LONGEST_LOAD = 0.25;
+
 /** What was invalidated on its way here may be handed to who asked before, and nothing more. */
 const OVERTAKEN = { revalidate: false, errorUntil: Number.NEGATIVE_INFINITY, slideDue: false };
 
@@ -45,12 +48,14 @@ export class Tiers {
     remoteFailures: 0,
   };
   readonly #hits: Topic<CacheEvents['hit']>;
+  readonly #evictions: Topic<CacheEvents['eviction']>;
   #sweep: unknown;
 
   constructor(settings: CacheSettings) {
     this.settings = settings;
     this.listeners = new Listeners(settings.name);
     this.#hits = this.listeners.topic('hit');
+    this.#evictions = this.listeners.topic('eviction');
     this.remote = settings.remote;
     this.clock = settings.clock;
     this.memory = new MemoryTier({
@@ -62,7 +67,7 @@ export class Tiers {
       onGone: (key, reason) => {
         if (reason === 'capacity') this.counts.evictions++;
         else this.counts.expirations++;
-        this.listeners.emit('eviction', { key, reason });
+        if (this.#evictions.wanted) this.#evictions.emit({ key, reason });
       },
     });
     this.coherence = new Coherence({
@@ -107,9 +112,15 @@ export class Tiers {
   }
 
   /** What the remote tier has; it is kept in memory too unless the fence was broken meanwhile. */
-  async fromRemote(key: string, fence: Fence, rules: StoreRules): Promise<Admitted | undefined> {
-    const found = await this.remotely((remote) => remote.get(key), undefined);
-    return found === undefined ? undefined : this.admit(key, found, fence, rules);
+  fromRemote(key: string, fence: Fence, rules: StoreRules): Promise<Admitted | undefined> {
+    try {
+      return (this.remote as RemoteTier).get(key).then(
+        (found) => (found === undefined ? undefined : this.admit(key, found, fence, rules)),
+        (error: unknown) => this.#remoteFailed(error),
+      );
+    } catch (error) {
+      return Promise.resolve(this.#remoteFailed(error));
+    }
   }
 
   /** Takes a remote entry into memory. */
@@ -121,7 +132,8 @@ export class Tiers {
     // What was renewed lives longer than its time to live.
     const slideMs = rules.sliding ? Math.min(rules.ttlMs, lifeMs) : 0;
     const storedAt = now - Math.max(0, wallNow - found.storedAt);
-    const times = this.#times(now + ttlMs, storedAt, slideMs, found.loadMs, rules, true);
+    const loadMs = Math.min(found.loadMs ?? 0, lifeMs * LONGEST_LOAD);
+    const times = this.#times(now + ttlMs, storedAt, slideMs, loadMs, rules, true);
     const kept =
       found.textBytes === undefined
         ? keep(found.value, this.settings.copy)
@@ -130,7 +142,8 @@ export class Tiers {
     if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times);
     const value = kept?.cloned ? structuredClone(kept.value) : found.value;
     const { version } = found;
-    const admitted = Object.assign(held(value, 'remote', times, found.tags, now), { version });
+    const admitted = held(value, 'remote', times, found.tags, now) as Admitted;
+    admitted.version = version;
     return overtaken ? Object.assign(admitted, OVERTAKEN) : admitted;
   }
 
@@ -170,10 +183,14 @@ export class Tiers {
     try {
       return await ask(this.remote);
     } catch (error) {
-      this.counts.remoteFailures++;
-      this.listeners.emit('remoteFailure', { error });
+      this.#remoteFailed(error);
       return otherwise;
     }
+  }
+
+  #remoteFailed(error: unknown): undefined {
+    this.counts.remoteFailures++;
+    this.listeners.emit('remoteFailure', { error });
   }
 
   /** Frees entries that are over and returns how many that were. */

@@ -100,6 +100,18 @@ describe.skipIf(server === undefined)('a cluster', () => {
       expect(loads).toBe(KEYS.length);
     });
 
+    test('a value whose tag cannot be noted is not kept in Redis, where deleteByTag would miss it', async () => {
+      const cache = await start();
+      closing.push(() => client.del('tag|cl:spoilt'));
+      await client.set('tag|cl:spoilt', 'no index');
+      await client.set('cl:key 1', 'there before');
+      await cache.set('key 1', 'set', { tags: ['sound', 'spoilt'] });
+      expect(await cache.getOrSet('key 2', () => 'loaded', { tags: ['sound', 'spoilt'] })).toBe('loaded');
+      expect([await client.get('cl:key 1'), await client.get('cl:key 2')]).toEqual([null, null]);
+      await cache.set('key 3', 'set', { tags: ['sound'] });
+      expect(await client.exists('cl:key 3')).toBe(1);
+    });
+
     test('what reads from replicas is refused, since they may not know yet', async () => {
       const replicas = new Client([{ host: '127.0.0.1', port: nodes.ports[0] as number }], { scaleReads: 'slave' });
       closing.push(() => replicas.disconnect());

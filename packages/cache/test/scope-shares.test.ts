@@ -125,3 +125,15 @@ test('nobody within a share loses an entry while another is beyond theirs', asyn
     { numRuns: 150 },
   );
 });
+
+test('bytes that a tenant gave back are not held against it', async () => {
+  const cache = new Cache({ maxBytes: 10_000, maxScopeShare: 0.5, policy: 'lru' });
+  const tenant = cache.scope('tenant');
+  await cache.set('first', 'x'.repeat(900));
+  await tenant.set('small', 'x');
+  await tenant.set('large', 'x'.repeat(6_000));
+  await tenant.delete('large');
+  for (const key of many(10)) await cache.set(key, 'x'.repeat(900));
+  expect(cache.peek('first')).toBeUndefined();
+  expect(tenant.peek('small')).toBe('x');
+});

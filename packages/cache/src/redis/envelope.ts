@@ -26,6 +26,8 @@ const BODY_AT = 52;
 const JSON_ID = 'j';
 const PLAIN = '-';
 const DEFLATED = 'd';
+const JSON_BYTE = JSON_ID.charCodeAt(0);
+const PLAIN_BYTE = PLAIN.charCodeAt(0);
 /** Most of the gain for the least time. */
 const LEVEL = 1;
 
@@ -67,6 +69,7 @@ export class Envelopes {
   /** The entry, or undefined for whatever else may stand there. */
   decode(bytes: unknown): RemoteEntry | undefined | Promise<RemoteEntry | undefined> {
     if (!Buffer.isBuffer(bytes)) return undefined;
+    if (bytes[ENCODING_AT] === JSON_BYTE && bytes[COMPRESSION_AT] === PLAIN_BYTE) return plain(bytes);
     const head = bytes.toString('latin1', 0, BODY_AT);
     if (!head.startsWith(VALUE)) return undefined;
     const compression = head[COMPRESSION_AT];
@@ -80,23 +83,10 @@ export class Envelopes {
   }
 
   #read(head: string, bytes: Buffer, from: number): RemoteEntry | undefined {
-    const freshUntil = Number(head.slice(35, ENCODING_AT));
-    if (!Number.isInteger(freshUntil)) return undefined;
     try {
-      const body = this.#parse(head[ENCODING_AT] as string, bytes, from);
-      if (!Array.isArray(body) || body.length !== 4) return undefined;
-      const [storedAt, loadMs, tags, value] = body as unknown[];
-      if (!Number.isFinite(storedAt) || !Array.isArray(tags) || !tags.every(isText)) return undefined;
-      return {
-        value,
-        storedAt: storedAt as number,
-        freshUntil: freshUntil === FOREVER ? Number.POSITIVE_INFINITY : freshUntil,
-        tags,
-        loadMs: Number.isFinite(loadMs) && (loadMs as number) >= 0 ? (loadMs as number) : undefined,
-        // A decoder of somebody else's may give anything.
-        textBytes: head[ENCODING_AT] === JSON_ID ? bytes.length - from : undefined,
-        version: head.slice(4, 20),
-      };
+      const id = head[ENCODING_AT] as string;
+      // A decoder of somebody else's may give anything.
+      return entryOf(head, this.#parse(id, bytes, from), id === JSON_ID ? bytes.length - from : undefined);
     } catch {
       return undefined;
     }
@@ -107,6 +97,36 @@ export class Envelopes {
     const { encoding } = this.#options;
     return id === encoding?.id ? encoding.decode(bytes.subarray(from)) : undefined;
   }
+}
+
+/** JSON that is not compressed. */
+function plain(bytes: Buffer): RemoteEntry | undefined {
+  // Header and body in one string: each turn from bytes to text has its price.
+  const text = bytes.toString('utf8');
+  if (!text.startsWith(VALUE)) return undefined;
+  try {
+    return entryOf(text, JSON.parse(text.slice(BODY_AT)), bytes.length - BODY_AT);
+  } catch {
+    return undefined;
+  }
+}
+
+function entryOf(head: string, body: unknown, textBytes: number | undefined): RemoteEntry | undefined {
+  const freshUntil = Number(head.slice(35, ENCODING_AT));
+  if (!Number.isInteger(freshUntil) || !Array.isArray(body) || body.length !== 4) return undefined;
+  const storedAt: unknown = body[0];
+  const loadMs: unknown = body[1];
+  const tags: unknown = body[2];
+  if (!Number.isFinite(storedAt) || !Array.isArray(tags) || !tags.every(isText)) return undefined;
+  return {
+    value: body[3],
+    storedAt: storedAt as number,
+    freshUntil: freshUntil === FOREVER ? Number.POSITIVE_INFINITY : freshUntil,
+    tags,
+    loadMs: isDuration(loadMs) ? loadMs : undefined,
+    textBytes,
+    version: head.slice(4, 20),
+  };
 }
 
 /** Whether it is meant to be a value of this format. */
@@ -126,6 +146,10 @@ export function digits(ms: number): string {
 
 function isText(value: unknown): boolean {
   return typeof value === 'string';
+}
+
+function isDuration(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value < Number.POSITIVE_INFINITY;
 }
 
 async function deflated(head: string, body: Uint8Array): Promise<Buffer> {
