@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Cache } from '@x/cache';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -115,3 +117,22 @@ function zipf(items: number, length: number, skew: number): number[] {
     return low;
   });
 }
+
+test('a tag that no entry has any more takes no room', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const cache = new Cache({ maxEntries: 10 });
+  const heap = () => {
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  const fill = async (tags: number) => {
+    for (let n = 0; n < tags; n++) await cache.set('k', n, { tags: [`tag ${n} of many`] });
+    await cache.delete('k');
+  };
+  await fill(1_000);
+  const before = heap();
+  await fill(100_000);
+  // A set and a name for each would be more than 20 MB.
+  expect(heap() - before).toBeLessThan(5_000_000);
+});
