@@ -26,12 +26,17 @@ export class Floors {
   judge([key, version, calledAt, loadStartedAt, loadEndedAt, stalledMs, tier]: Seen): string | undefined {
     this.reads++;
     let wrong: string | undefined;
-    for (const floor of this.#inForce.get(key) ?? []) {
+    const all = this.#inForce.get(key) ?? [];
+    // What was set, not loaded, is under way until Redis has taken it, or has been rid of it: a command that was not answered in time may
+    // still arrive, and is then made up for.
+    const wasSet = loadStartedAt === loadEndedAt;
+    const doneAt = wasSet ? (all.find((own) => own.version === version)?.at ?? calledAt) : loadEndedAt;
+    for (const floor of all) {
       if (version >= floor.version || calledAt <= floor.at) continue;
       const lagMs = calledAt - floor.at;
       this.longestLagMs = Math.max(this.longestLagMs, lagMs);
       // A load that was under way brings what it found; a process that stood still keeps it for as much longer.
-      const underWayMs = loadStartedAt <= floor.at ? loadEndedAt - floor.at : Number.NEGATIVE_INFINITY;
+      const underWayMs = loadStartedAt <= floor.at ? doneAt - floor.at : Number.NEGATIVE_INFINITY;
       if (lagMs > this.#allowedMs(underWayMs) + stalledMs) {
         wrong = `${key}: version ${version} from ${tier}, ${lagMs} ms after ${floor.version} was in force (loaded ${loadStartedAt - floor.at} to ${loadEndedAt - floor.at} ms after it, stalled ${stalledMs} ms)`;
       }
