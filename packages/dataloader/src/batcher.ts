@@ -1,45 +1,12 @@
 import { AsyncResource } from 'node:async_hooks';
-import { type BatchEvent, endChannel, joinChannel, newBatchEvent, publishEnd, startChannel } from './batch-events.ts';
-import { isArrayLike, isError } from './batch-results.ts';
-import { type Clock, systemClock } from './clock.ts';
-import { BatcherClosedError, BatchResultError, BatchTimeoutError, QueueFullError } from './errors.ts';
+import { joinChannel } from './batch-events.ts';
+import { BatchItem } from './batch-item.ts';
+import { type BatcherOptions, type BatcherSettings, batcherSettings } from './batcher-options.ts';
+import { BatcherClosedError, QueueFullError } from './errors.ts';
 import { ItemQueue } from './item-queue.ts';
-import { checkClock, checkCount, checkOptionalString, checkTimer, wrongOption } from './option-checks.ts';
-
-/** Writes items: a result or an Error for each, in their order, or nothing if there is nothing to tell. A rejection fails all of them. */
-export type BatchWriteFn<Item, Result> = (
-  items: readonly Item[],
-  context: { readonly signal: AbortSignal },
-  // biome-ignore lint/suspicious/noConfusingVoidType: a function that only writes returns nothing
-) => PromiseLike<ArrayLike<Result | Error> | void>;
-
-export interface BatcherOptions<Item> {
-  /** For messages. Default none. */
-  name?: string | undefined;
-  /** As soon as so many items wait they are written. Default 100. */
-  maxBatchSize?: number | undefined;
-  /** A batch is not larger than this, by `bytesOf`; an item that is larger by itself goes alone. Default `Infinity`. */
-  maxBatchBytes?: number | undefined;
-  /** The size of an item, for `maxBatchBytes`. */
-  bytesOf?: ((item: Item) => number) | undefined;
-  /** The first item waits at most so long for others. Milliseconds, default 10. */
-  windowMs?: number | undefined;
-  /** At most so many items wait to be written. Default 10,000. */
-  maxQueued?: number | undefined;
-  /**
-   * What becomes of an item when so many wait: `'reject'` refuses it with `ERR_OVERLOADED`, `'wait'` lets it wait behind them.
-   * A producer that does not await each result asks `onRoom()` first. Default `'reject'`.
-   */
-  whenFull?: 'reject' | 'wait' | undefined;
-  /** At most so many batches are written at once. Default 1, which keeps the order of items across batches too. */
-  maxConcurrentBatches?: number | undefined;
-  /** After so long a batch is aborted and its callers get `ERR_TIMEOUT`. Milliseconds, default never. */
-  batchTimeoutMs?: number | undefined;
-  /** Called with what became of each batch, when it has ended; what it throws is ignored. Default none. */
-  onBatch?: ((event: BatchEvent) => void) | undefined;
-  /** Default: the process's monotonic clock. */
-  clock?: Clock | undefined;
-}
+import { checkTimer, wrongOption } from './option-checks.ts';
+import { Room } from './room.ts';
+import { type BatchWriteFn, WriteBatch, type Writer } from './write-batch.ts';
 
 export interface BatcherStats {
   /** Items taken; each is written, failed or aborted in the end, and until then queued, waiting or being written. */
@@ -57,82 +24,41 @@ export interface BatcherStats {
   runningBatches: number;
 }
 
-interface Item<T, Result> {
-  item: T;
-  bytes: number;
-  resolve: (result: Result) => void;
-  reject: (error: unknown) => void;
-  signal: AbortSignal | undefined;
-  onAbort: (() => void) | undefined;
-  left: boolean;
-  /** What it is being written with. */
-  batch: RunningBatch<T, Result> | undefined;
-  /** The caller's async context, kept only where somebody listens to who joins a batch. */
-  context: AsyncResource | undefined;
-}
-
-interface RunningBatch<T, Result> {
-  items: Item<T, Result>[];
-  controller: AbortController;
-  timer: unknown;
-  /** Its callers have their answers, or nobody waits for one any more. */
-  ended: boolean;
-  event: BatchEvent | undefined;
-  startedAt: number;
-}
-
 /**
  * Turns many single writes into few: no cache, no item twice, a result for each. An item is written in a batch with
  * those before and after it, when enough are there, or `windowMs` after the first, or at `flush()` and `close()`.
  */
 export class Batcher<T, Result = void> {
-  readonly #write: BatchWriteFn<T, Result>;
-  readonly #options: BatcherOptions<T>;
-  readonly #windowMs: number;
-  readonly #maxQueued: number;
-  readonly #maxConcurrent: number;
-  readonly #clock: Clock;
-  readonly #resource = new AsyncResource('Batcher');
-  readonly #queue: ItemQueue<Item<T, Result>>;
+  readonly #settings: BatcherSettings<T>;
+  readonly #writer: Writer<T, Result>;
+  readonly #queue: ItemQueue<BatchItem<T, Result>>;
+  readonly #running = new Set<WriteBatch<T, Result>>();
+  readonly #room: Room;
+  readonly #counts = { submitted: 0, written: 0, failed: 0, aborted: 0, batches: 0, largestBatch: 0 };
   #timer: unknown;
-  #running = 0;
   #closed = false;
   #idle: (() => void)[] = [];
-  readonly #roomWanted = new Set<() => void>();
-  #roomPromised = 0;
-  #submitted = 0;
-  #aborted = 0;
-  #largestBatch = 0;
-  #written = 0;
-  #failed = 0;
-  #batches = 0;
+  /** Who waits until nothing up to a place waits or is being written. */
+  #flushes: { place: number; resolve: () => void }[] = [];
 
+  /** @param batchFn is called in the async context in which the batcher is made. It must not await a `submit` to its own batcher, whose turn may come only after it. */
   constructor(batchFn: BatchWriteFn<T, Result>, options: BatcherOptions<T> = {}) {
     if (typeof batchFn !== 'function') throw wrongOption('batchFn', 'a function', batchFn);
-    const { maxBatchSize = 100, maxBatchBytes = Number.POSITIVE_INFINITY, bytesOf, windowMs = 10 } = options;
-    const { maxQueued = 10_000, maxConcurrentBatches = 1, batchTimeoutMs, clock = systemClock } = options;
-    checkCount('maxBatchSize', maxBatchSize, 1);
-    checkCount('maxBatchBytes', maxBatchBytes, 1);
-    checkCount('maxQueued', maxQueued, 1);
-    checkCount('maxConcurrentBatches', maxConcurrentBatches, 1);
-    checkTimer('windowMs', windowMs);
-    checkOptionalString('name', options.name);
-    checkClock(clock);
-    const { whenFull = 'reject', onBatch } = options;
-    if (whenFull !== 'reject' && whenFull !== 'wait') throw wrongOption('whenFull', "'reject' or 'wait'", whenFull);
-    if (onBatch !== undefined && typeof onBatch !== 'function') throw wrongOption('onBatch', 'a function', onBatch);
-    if (bytesOf !== undefined && typeof bytesOf !== 'function') throw wrongOption('bytesOf', 'a function', bytesOf);
-    if (batchTimeoutMs !== undefined) checkTimer('batchTimeoutMs', batchTimeoutMs);
-    if ((bytesOf === undefined) !== (options.maxBatchBytes === undefined)) {
-      throw wrongOption('bytesOf', 'given together with maxBatchBytes', bytesOf);
-    }
-    this.#write = batchFn;
-    this.#options = options;
+    const settings = batcherSettings(options);
+    const { name, maxBatchSize, maxBatchBytes, maxQueued, batchTimeoutMs, onBatch, clock } = settings;
+    this.#settings = settings;
+    this.#writer = {
+      write: batchFn,
+      resource: new AsyncResource('Batcher'),
+      name,
+      label: name === undefined ? 'Batcher' : `Batcher "${name}"`,
+      batchTimeoutMs,
+      onBatch,
+      clock,
+      counts: this.#counts,
+    };
     this.#queue = new ItemQueue(maxBatchSize, maxBatchBytes);
-    this.#windowMs = windowMs;
-    this.#maxQueued = maxQueued;
-    this.#maxConcurrent = maxConcurrentBatches;
-    this.#clock = clock;
+    this.#room = new Room(() => maxQueued - this.#queue.length);
   }
 
   /**
@@ -141,9 +67,10 @@ export class Batcher<T, Result = void> {
    */
   submit(item: T, { signal }: { signal?: AbortSignal | undefined } = {}): Promise<Result> {
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#closed) return Promise.reject(new BatcherClosedError(`${this.#label()} is closed`));
-    if (this.#queue.length >= this.#maxQueued && this.#options.whenFull !== 'wait') {
-      return Promise.reject(new QueueFullError(`${this.#label()}: ${this.#maxQueued} items wait already`));
+    if (this.#closed) return Promise.reject(this.#closedError());
+    const { maxQueued, whenFull } = this.#settings;
+    if (this.#queue.length >= maxQueued && whenFull === 'reject') {
+      return Promise.reject(new QueueFullError(`${this.#writer.label}: ${maxQueued} items wait already`));
     }
     let bytes = 0;
     try {
@@ -151,24 +78,12 @@ export class Batcher<T, Result = void> {
     } catch (error) {
       return Promise.reject(error);
     }
-    this.#submitted += 1;
-    if (this.#roomPromised > 0) this.#roomPromised -= 1;
+    this.#counts.submitted += 1;
+    this.#room.taken();
     return new Promise<Result>((resolve, reject) => {
-      const queued: Item<T, Result> = {
-        item,
-        bytes,
-        resolve,
-        reject,
-        signal,
-        onAbort: undefined,
-        left: false,
-        batch: undefined,
-        context: joinChannel.hasSubscribers ? new AsyncResource('BatcherItem') : undefined,
-      };
-      if (signal !== undefined) {
-        queued.onAbort = () => this.#leave(queued, signal.reason);
-        signal.addEventListener('abort', queued.onAbort, { once: true });
-      }
+      const context = joinChannel.hasSubscribers ? new AsyncResource('BatcherItem') : undefined;
+      const queued = new BatchItem(item, bytes, resolve, reject, context);
+      if (signal !== undefined) queued.watch(signal, this.#leave);
       this.#queue.push(queued);
       this.#pump();
     });
@@ -180,31 +95,22 @@ export class Batcher<T, Result = void> {
    */
   onRoom({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#closed) return Promise.reject(new BatcherClosedError(`${this.#label()} is closed`));
-    return new Promise<void>((resolve, reject) => {
-      const tell = () => {
-        this.#roomWanted.delete(tell);
-        signal?.removeEventListener('abort', tell);
-        if (signal?.aborted) reject(signal.reason);
-        else if (this.#closed) reject(new BatcherClosedError(`${this.#label()} is closed`));
-        else resolve();
-      };
-      this.#roomWanted.add(tell);
-      signal?.addEventListener('abort', tell, { once: true });
-      this.#tellOfRoom();
-    });
+    if (this.#closed) return Promise.reject(this.#closedError());
+    return this.#room.wait(signal, () => (this.#closed ? this.#closedError() : undefined));
   }
 
-  /** Writes what waits now, without waiting for more; resolves when nothing waits or is being written any more. */
+  /** Writes what waits now, without waiting for more; resolves when that, and what was being written, has been written or has failed. */
   flush(): Promise<void> {
     this.#queue.flush();
+    const place = this.#queue.lastPlace;
     this.#pump();
-    return this.onIdle();
+    if (this.#oldestPlace() > place) return Promise.resolve();
+    return new Promise((resolve) => this.#flushes.push({ place, resolve }));
   }
 
   /** Resolves when nothing waits and nothing is being written. */
   onIdle(): Promise<void> {
-    if (this.#queue.length === 0 && this.#running === 0) return Promise.resolve();
+    if (this.#isIdle()) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
@@ -212,15 +118,16 @@ export class Batcher<T, Result = void> {
   async close({ timeoutMs }: { timeoutMs?: number | undefined } = {}): Promise<void> {
     if (timeoutMs !== undefined) checkTimer('timeoutMs', timeoutMs);
     this.#closed = true;
-    for (const tell of this.#roomWanted) tell();
+    this.#room.refuseAll();
     const flushed = this.flush();
     if (timeoutMs === undefined) return flushed;
+    const { clock } = this.#settings;
     let timer: unknown;
     const expired = new Promise<void>((resolve) => {
-      timer = this.#clock.setTimeout(resolve, timeoutMs);
+      timer = clock.setTimeout(resolve, timeoutMs);
     });
     await Promise.race([flushed, expired]);
-    this.#clock.clearTimeout(timer);
+    clock.clearTimeout(timer);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -228,48 +135,66 @@ export class Batcher<T, Result = void> {
   }
 
   stats(): BatcherStats {
+    const { maxQueued } = this.#settings;
     return {
-      submitted: this.#submitted,
-      written: this.#written,
-      failed: this.#failed,
-      aborted: this.#aborted,
-      batches: this.#batches,
-      largestBatch: this.#largestBatch,
-      queued: Math.min(this.#queue.length, this.#maxQueued),
-      waiting: Math.max(0, this.#queue.length - this.#maxQueued),
-      runningBatches: this.#running,
+      ...this.#counts,
+      queued: Math.min(this.#queue.length, maxQueued),
+      waiting: Math.max(0, this.#queue.length - maxQueued),
+      runningBatches: this.#running.size,
     };
   }
 
   #pump(): void {
-    while (this.#running < this.#maxConcurrent) {
+    while (this.#running.size < this.#settings.maxConcurrentBatches) {
       const items = this.#queue.takeDue();
       if (items === undefined) break;
-      void this.#run(items);
+      void this.#write(items);
     }
     if (this.#queue.length === 0) this.#stopTimer();
     else if (this.#timer === undefined && this.#queue.hasUnflushed) this.#startTimer();
-    this.#tellOfRoom();
-    if (this.#queue.length === 0 && this.#running === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    this.#room.tell();
+    this.#tellFlushed();
+    if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  // Those who have been told submit in promise callbacks of this turn: until then their room is not given to others.
-  #tellOfRoom(): void {
-    for (const tell of this.#roomWanted) {
-      if (this.#queue.length + this.#roomPromised >= this.#maxQueued) return;
-      if (this.#roomPromised === 0) {
-        setImmediate(() => {
-          this.#roomPromised = 0;
-          this.#tellOfRoom();
-        });
-      }
-      this.#roomPromised += 1;
-      tell();
-    }
+  async #write(items: BatchItem<T, Result>[]): Promise<void> {
+    const batch = new WriteBatch(items, this.#writer);
+    this.#running.add(batch);
+    this.#counts.batches += 1;
+    this.#counts.largestBatch = Math.max(this.#counts.largestBatch, items.length);
+    await batch.run();
+    this.#running.delete(batch);
+    this.#pump();
+  }
+
+  readonly #leave = (item: BatchItem<T, Result>, reason: unknown): void => {
+    item.reject(reason);
+    item.batch?.leave(reason);
+    if (!this.#queue.remove(item)) return;
+    this.#counts.aborted += 1;
+    this.#pump();
+  };
+
+  #isIdle(): boolean {
+    return this.#queue.length === 0 && this.#running.size === 0;
+  }
+
+  /** Of the items that wait or are being written the one that came first. */
+  #oldestPlace(): number {
+    let oldest = this.#queue.firstPlace ?? Number.POSITIVE_INFINITY;
+    for (const { items } of this.#running) oldest = Math.min(oldest, items[0]?.place ?? oldest);
+    return oldest;
+  }
+
+  #tellFlushed(): void {
+    if (this.#flushes.length === 0) return;
+    const oldest = this.#oldestPlace();
+    // The places of flushes only grow.
+    while (this.#flushes[0] !== undefined && this.#flushes[0].place < oldest) this.#flushes.shift()?.resolve();
   }
 
   #bytesOf(item: T): number {
-    const { bytesOf } = this.#options;
+    const { bytesOf } = this.#settings;
     if (bytesOf === undefined) return 0;
     const bytes = bytesOf(item);
     if (Number.isFinite(bytes) && bytes >= 0) return bytes;
@@ -277,134 +202,20 @@ export class Batcher<T, Result = void> {
   }
 
   #startTimer(): void {
-    this.#timer = this.#clock.setTimeout(() => {
+    const { clock, windowMs } = this.#settings;
+    this.#timer = clock.setTimeout(() => {
       this.#timer = undefined;
       this.#queue.flush();
       this.#pump();
-    }, this.#windowMs);
+    }, windowMs);
   }
 
   #stopTimer(): void {
-    if (this.#timer !== undefined) this.#clock.clearTimeout(this.#timer);
+    if (this.#timer !== undefined) this.#settings.clock.clearTimeout(this.#timer);
     this.#timer = undefined;
   }
 
-  async #run(items: Item<T, Result>[]): Promise<void> {
-    this.#running += 1;
-    this.#batches += 1;
-    this.#largestBatch = Math.max(this.#largestBatch, items.length);
-    const batch: RunningBatch<T, Result> = {
-      items,
-      controller: new AbortController(),
-      timer: undefined,
-      ended: false,
-      event: undefined,
-      startedAt: 0,
-    };
-    this.#watch(batch);
-    this.#startTimeout(batch);
-    for (const item of items) item.batch = batch;
-    try {
-      const results = await this.#resource.runInAsyncScope(this.#call, this, batch);
-      this.#end(batch, this.#checked(results, items.length), undefined);
-    } catch (error) {
-      this.#end(batch, undefined, error);
-    } finally {
-      this.#running -= 1;
-      this.#pump();
-    }
-  }
-
-  #call(batch: RunningBatch<T, Result>): ReturnType<BatchWriteFn<T, Result>> {
-    const items = Object.freeze(batch.items.map(({ item }) => item));
-    const { signal } = batch.controller;
-    if (batch.event === undefined || !startChannel.hasSubscribers) return this.#write(items, { signal });
-    return startChannel.runStores(batch.event, () => this.#write(items, { signal })) as ReturnType<
-      BatchWriteFn<T, Result>
-    >;
-  }
-
-  #end(batch: RunningBatch<T, Result>, results: ArrayLike<unknown> | undefined, error: unknown): void {
-    if (batch.ended) return;
-    batch.ended = true;
-    if (batch.timer !== undefined) this.#clock.clearTimeout(batch.timer);
-    // Told to stop because nobody waits any more, it stopped: all have their answer, and nothing has failed.
-    const aborted = results === undefined && batch.controller.signal.aborted;
-    if (batch.event !== undefined) {
-      batch.event.runMs = this.#clock.now() - batch.startedAt;
-      batch.event.outcome = aborted ? 'aborted' : results === undefined ? 'failure' : 'success';
-      if (!aborted) batch.event.error = error;
-      publishEnd(batch.event, this.#options.onBatch);
-    }
-    if (aborted) this.#aborted += batch.items.length;
-    else if (results === undefined) for (const item of batch.items) this.#settle(item, true, error);
-    else batch.items.forEach((item, i) => void this.#settle(item, isError(results[i]), results[i]));
-  }
-
-  #watch(batch: RunningBatch<T, Result>): void {
-    if (this.#options.onBatch === undefined && !startChannel.hasSubscribers && !endChannel.hasSubscribers) return;
-    batch.event = newBatchEvent('write', this.#options.name ?? null, undefined);
-    batch.event.size = batch.items.length;
-    batch.startedAt = this.#clock.now();
-    for (const { item: key, context } of batch.items) {
-      context?.runInAsyncScope(() => joinChannel.publish({ key, batch: batch.event }));
-    }
-  }
-
-  #settle({ resolve, reject, signal, onAbort }: Item<T, Result>, failed: boolean, result: unknown): void {
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
-    if (failed) {
-      this.#failed += 1;
-      reject(result);
-    } else {
-      this.#written += 1;
-      resolve(result as Result);
-    }
-  }
-
-  #leave(item: Item<T, Result>, reason: unknown): void {
-    item.left = true;
-    if (this.#queue.remove(item)) {
-      this.#aborted += 1;
-      this.#pump();
-    }
-    item.reject(reason);
-    const { batch } = item;
-    // Somebody who brought no signal never leaves, and the batch is finished for them.
-    if (batch === undefined || batch.ended || !batch.items.every(({ left }) => left)) return;
-    if (batch.timer !== undefined) this.#clock.clearTimeout(batch.timer);
-    batch.controller.abort(reason);
-  }
-
-  #startTimeout(batch: RunningBatch<T, Result>): void {
-    const { batchTimeoutMs } = this.#options;
-    if (batchTimeoutMs === undefined) return;
-    batch.timer = this.#clock.setTimeout(() => {
-      const error = new BatchTimeoutError(this.#label(), batchTimeoutMs);
-      this.#end(batch, undefined, error);
-      batch.controller.abort(error);
-    }, batchTimeoutMs);
-  }
-
-  #checked(results: unknown, length: number): ArrayLike<unknown> {
-    if (results === undefined) return new Array(length);
-    if (!isArrayLike(results)) {
-      throw new BatchResultError(
-        `${this.#label()}: the batch function must resolve to an array or nothing, got ${String(results)}`,
-        length,
-      );
-    }
-    if (results.length !== length) {
-      throw new BatchResultError(
-        `${this.#label()}: the batch function gave ${results.length} results for ${length} items`,
-        length,
-        results.length,
-      );
-    }
-    return results;
-  }
-
-  #label(): string {
-    return this.#options.name === undefined ? 'Batcher' : `Batcher "${this.#options.name}"`;
+  #closedError(): Error {
+    return new BatcherClosedError(`${this.#writer.label} is closed`);
   }
 }

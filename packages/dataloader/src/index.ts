@@ -1,7 +1,8 @@
 export { type BatchEvent, channelNames, type JoinEvent } from './batch-events.ts';
 export type { Missing } from './batch-results.ts';
 export type { BatchContext } from './batch-runner.ts';
-export { Batcher, type BatcherOptions, type BatcherStats, type BatchWriteFn } from './batcher.ts';
+export { Batcher, type BatcherStats } from './batcher.ts';
+export type { BatcherOptions } from './batcher-options.ts';
 export type { CacheMap } from './cache-map.ts';
 export type { Clock } from './clock.ts';
 export { createLoaders, type LoaderSet, type LoaderViews, type SharedLoaders } from './create-loaders.ts';
@@ -17,3 +18,4 @@ export type { LoadOptions } from './keyed-loads.ts';
 export type { Loader } from './loader-view.ts';
 export type { Schedule } from './schedule.ts';
 export { type ItemError, type ValidatedBatch, type Validator, validateBatch } from './validate-batch.ts';
+export type { BatchWriteFn } from './write-batch.ts';

@@ -56,7 +56,8 @@ export async function validateBatch<Output>(
       continue;
     }
     for (const { message, path = [] } of result.issues) {
-      errors.push({ index, path: path.map((part) => (typeof part === 'object' ? part.key : part)), message });
+      // Not `path.map`: arktype's path is an array of a class of its own, and so would be what that gives.
+      errors.push({ index, path: Array.from(path, (part) => (typeof part === 'object' ? part.key : part)), message });
     }
   }
   return { valid, errors };

@@ -229,6 +229,22 @@ describe('Batcher', () => {
     for (const result of results) expect((result as PromiseRejectedResult).reason.message).toMatch(message);
   });
 
+  it('gives the batch function the very objects that were submitted, as they are, in a list that cannot be sorted', async () => {
+    const batches: (readonly { id: number }[])[] = [];
+    const batcher = new Batcher<{ id: number }>(
+      async (items) => {
+        batches.push(items);
+      },
+      { maxBatchSize: 2 },
+    );
+    const items = [{ id: 2 }, { id: 1 }];
+    await Promise.all(items.map((item) => batcher.submit(item)));
+    expect(batches[0]?.map((item, at) => item === items[at] && !Object.isFrozen(item))).toEqual([true, true]);
+    // Results are told apart by position: a sort must fail before anything is written, not after.
+    const sorting = new Batcher<number>(async (list) => void (list as number[]).sort(), { maxBatchSize: 2 });
+    await expect(Promise.all([sorting.submit(2), sorting.submit(1)])).rejects.toThrow(TypeError);
+  });
+
   it('does not write an item whose caller left before, and finishes one that is being written for those who stay', async () => {
     const { batcher, calls, clock } = held({ windowMs: 5 });
     const [early, late] = [new AbortController(), new AbortController()];

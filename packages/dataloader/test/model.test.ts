@@ -1,100 +1,137 @@
-import { DataLoader, type DataLoaderOptions } from '@x/dataloader';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
+import { playBatcher } from './model/batcher-play.ts';
+import { batcherSetup, batcherStep } from './model/batcher-setup.ts';
+import { playLoader } from './model/loader-play.ts';
+import { loaderSetup, loaderStep } from './model/loader-setup.ts';
 
-type Step =
-  | { do: 'load' | 'clear' | 'prime'; key: number }
-  | { do: 'load and leave'; key: number; after: number }
-  | { do: 'clear all' | 'turn' | 'break' | 'mend' };
+// In CI a few seconds; `pnpm soak` sets how many plays, and where the report goes.
+const plays = Number(process.env.SOAK_PLAYS ?? 1_000);
+const report = process.env.SOAK_REPORT;
+const seed = Math.floor(Math.random() * 2 ** 31);
 
-const key = fc.nat(3);
-const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ do: fc.constant('load' as const), key }) },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('load and leave' as const), key, after: fc.nat(3) }) },
-  { weight: 4, arbitrary: fc.constant<Step>({ do: 'turn' }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('clear' as const), key }) },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('prime' as const), key }) },
-  { weight: 1, arbitrary: fc.constantFrom<Step>({ do: 'clear all' }, { do: 'break' }, { do: 'mend' }) },
+// Memory that is used and memory that is not collected yet look alike.
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+const loaderPlay = fc.tuple(loaderSetup, fc.array(loaderStep, { maxLength: 40, size: 'max' }));
+const batcherPlay = fc.tuple(batcherSetup, fc.array(batcherStep, { maxLength: 40, size: 'max' }));
+
+interface Tally {
+  batches: number;
+  /** How many came to what: values, errors by kind, aborts. */
+  outcomes: Map<string, number>;
+  heapMb: number[];
+  seconds: number;
+}
+
+const tallies = new Map<string, Tally>();
+
+it(
+  `DataLoader: ${plays} random interleavings end as a sequential model says`,
+  async () => {
+    await soak('DataLoader', loaderPlay, ([setup, steps]) => playLoader(setup, steps));
+  },
+  plays * 20 + 20_000,
 );
 
-describe.each<[string, DataLoaderOptions<number, string>]>([
-  ['its own cache', {}],
-  ['unordered hits', { orderedHits: false }],
-  ['small batches, one at a time', { maxBatchSize: 2, maxConcurrentBatches: 1 }],
-  ['a bounded cache', { maxEntries: 2 }],
-  ['no cache', { cache: false, dedupe: true }],
-  ['the adaptive schedule', { schedule: 'adaptive', maxBatchSize: 3 }],
-])('any interleaving of load, clear, prime, abort and failing batches, with %s', (_name, options) => {
-  it('gives every caller the value of its own key, its error or its abort, and loses none', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-        await play(steps, options);
-      }),
-      { numRuns: 40 },
-    );
-  });
+it(
+  `Batcher: ${plays} random interleavings end as a sequential model says`,
+  async () => {
+    await soak('Batcher', batcherPlay, ([setup, steps]) => playBatcher(setup, steps));
+  },
+  plays * 20 + 20_000,
+);
+
+it('what a play was made of is collected while the loader, or the batcher, lives on', async () => {
+  const loaders = [];
+  for (const [setup, steps] of fc.sample(loaderPlay, { numRuns: 100, seed })) {
+    loaders.push(await playLoader(setup, steps));
+  }
+  const batchers = [];
+  for (const [setup, steps] of fc.sample(batcherPlay, { numRuns: 100, seed })) {
+    batchers.push(await playBatcher(setup, steps));
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  collect();
+  for (const played of [loaders, batchers]) {
+    const made = played.flatMap((play) => play.made);
+    expect(made.length).toBeGreaterThan(1_000);
+    expect(made.filter((ref) => ref.deref() !== undefined)).toEqual([]);
+  }
+  expect(loaders.every(({ loader }) => loader.stats().runningBatches === 0)).toBe(true);
+  expect(batchers.every(({ batcher }) => batcher.stats().runningBatches === 0)).toBe(true);
 });
 
-async function play(steps: Step[], options: DataLoaderOptions<number, string>): Promise<void> {
-  let broken = false;
-  let running = 0;
-  let most = 0;
-  let asked = 0;
-  const loader = new DataLoader<number, string>(async (keys) => {
-    asked += keys.length;
-    running += 1;
-    most = Math.max(most, running);
-    const fails = broken;
-    await turn();
-    running -= 1;
-    if (fails) throw new Error('broken');
-    return keys.map((one) => (one === 3 ? new RangeError('key 3') : `v${one}`));
-  }, options);
-  const checks: Promise<void>[] = [];
-  const leaving: { after: number; controller: AbortController }[] = [];
-  let loads = 0;
-  for (const now of steps) {
-    if (now.do === 'load') {
-      loads += 1;
-      checks.push(settles(loader.load(now.key), now.key));
-    } else if (now.do === 'load and leave') {
-      loads += 1;
-      const controller = new AbortController();
-      leaving.push({ after: now.after, controller });
-      checks.push(settles(loader.load(now.key, { signal: controller.signal }), now.key, true));
-      if (now.after === 0) controller.abort('left');
-    } else if (now.do === 'turn') {
-      await turn();
-      for (const one of leaving) {
-        one.after -= 1;
-        if (one.after <= 0) one.controller.abort('left');
-      }
-    } else if (now.do === 'clear') loader.clear(now.key);
-    else if (now.do === 'prime') loader.prime(now.key, `v${now.key}`);
-    else if (now.do === 'clear all') loader.clearAll();
-    else broken = now.do === 'break';
+afterAll(() => {
+  if (report === undefined || tallies.size < 2) return;
+  mkdirSync(dirname(report), { recursive: true });
+  writeFileSync(report, written());
+});
+
+async function soak<Play>(
+  name: string,
+  play: fc.Arbitrary<Play>,
+  run: (play: Play) => Promise<{ batches: number; outcomes: string[] }>,
+): Promise<void> {
+  const tally: Tally = { batches: 0, outcomes: new Map(), heapMb: [], seconds: 0 };
+  const began = performance.now();
+  for (let tenth = 0; tenth < 10; tenth += 1) {
+    await fc.assert(
+      fc.asyncProperty(play, async (one) => {
+        const { batches, outcomes } = await run(one);
+        tally.batches += batches;
+        for (const outcome of outcomes) count(tally.outcomes, kindOf(outcome));
+      }),
+      { numRuns: Math.ceil(plays / 10), seed: seed + tenth },
+    );
+    collect();
+    tally.heapMb.push(Math.round(process.memoryUsage().heapUsed / 2 ** 20));
   }
-  await Promise.all(checks);
-  const stats = loader.stats();
-  expect(stats.loads).toBe(loads);
-  expect(stats.keysLoaded).toBe(asked);
-  expect(stats.queuedKeys).toBe(0);
-  expect(asked).toBeLessThanOrEqual(loads);
-  expect(most).toBeLessThanOrEqual(options.maxConcurrentBatches ?? Number.POSITIVE_INFINITY);
-  // Nothing that failed, and nothing that was left, stays behind as an answer.
-  broken = false;
-  await turn();
-  for (const one of [0, 1, 2]) await expect(loader.load(one)).resolves.toBe(`v${one}`);
+  tally.seconds = Math.round((performance.now() - began) / 1_000);
+  tallies.set(name, tally);
 }
 
-async function settles(load: Promise<string>, one: number, mayLeave = false): Promise<void> {
-  const result = await load.catch((error: unknown) => error);
-  if (result === `v${one}`) return;
-  if (mayLeave && result === 'left') return;
-  if (one === 3 && result instanceof RangeError) return;
-  expect(result).toMatchObject({ message: 'broken' });
+function count(counts: Map<string, number>, kind: string): void {
+  counts.set(kind, (counts.get(kind) ?? 0) + 1);
 }
 
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
+function kindOf(outcome: string): string {
+  if (/^\d+ in/.test(outcome)) return 'the value or result of its own key or item';
+  if (outcome.startsWith('error of')) return 'the error of its own key or item';
+  if (outcome.startsWith('batch')) return 'the rejection of its batch';
+  if (outcome.startsWith('left')) return 'its own abort';
+  if (outcome.includes('primed')) return 'what was primed';
+  return outcome;
+}
+
+function written(): string {
+  const rows = [...tallies].flatMap(([name, { batches, outcomes, heapMb, seconds }]) => [
+    `| **${name}** | ${plays} plays, ${seconds} s |`,
+    `| batches | ${batches} |`,
+    ...[...outcomes].sort().map(([kind, times]) => `| ${kind} | ${times} |`),
+    `| heap in MB after each tenth, collected | ${heapMb.join(', ')} |`,
+  ]);
+  return `# Soak of DataLoader and Batcher
+
+Random options and random steps, played with a loader or a batcher and with a sequential model of one, compared after each step
+(\`pnpm --filter @x/dataloader soak\`; Node ${process.versions.node}, seed ${seed}, at most 40 steps a play and then its end, an injected clock). Every
+load, batch, signal and counter was as the model said: each caller is answered once, with what belongs to its key; no batch is larger than it may be, and no
+more run than may; a caller who leaves is told at once; a batch's signal aborts when its last caller has gone or its time is up, and not before; what failed or
+was left stays in no cache, and never evicts a newer value. Nothing is written twice, lost or out of order, and \`flush()\`, \`onIdle()\` and \`close()\` resolve
+when they should. Afterwards no timer and no listener is left.
+
+Steps: load, loadMany, submit (also what \`validateBatch\` passes, and when there is room); abort, before, meanwhile and after; clear, clearAll, prime with a
+value, an error, a promise; batch functions that give arrays, Maps, Errors for single keys, too few, sparse arrays, no array, that sort their keys, reject, throw, give no promise, submit more;
+time, turns of the event loop, dispatches by hand, flush, close. Options: all schedules, caches (own, bounded, expiring, a \`cacheMap\`, none), views, partitions, equal keys,
+batch sizes, weights and bytes, concurrency, time-outs, error caching, full queues.
+
+| | |
+|---|---|
+${rows.join('\n')}
+`;
 }

@@ -1,4 +1,5 @@
 import { validateBatch } from '@x/dataloader';
+import { type } from 'arktype';
 import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -52,6 +53,39 @@ describe('validateBatch', () => {
       [1, ['name']],
       [1, ['tags', 1, 'id']],
     ]);
+  });
+
+  it('takes arktype, whose schemas are functions: values, types, every error with its path', async () => {
+    const schema = type({ name: 'string >= 2', tags: type({ id: 'number' }).array(), 'note?': 'string' });
+    const items = [{ name: 'ok', tags: [{ id: 1 }] }, { name: 'x', tags: [{ id: 1 }, { id: 'two' }], note: 3 }, 'none'];
+    const { valid, errors } = await validateBatch(items, schema);
+    const names: string[] = valid.map((item) => item.name);
+    expect(names).toEqual(['ok']);
+    expect(errors.map(({ index, path }) => [index, path])).toEqual([
+      [1, ['name']],
+      [1, ['tags', 1, 'id']],
+      [1, ['note']],
+      [2, []],
+    ]);
+    expect(errors.every(({ message }) => message.length > 0)).toBe(true);
+  });
+
+  it('gives what arktype and valibot made of the items', async () => {
+    const Numeric = type('string.numeric.parse');
+    expect(await validateBatch(['1', 'x', '3'], Numeric)).toMatchObject({ valid: [1, 3], errors: [{ index: 1 }] });
+    const Trimmed = v.pipe(v.string(), v.trim(), v.nonEmpty());
+    expect(await validateBatch([' a ', ' '], Trimmed)).toMatchObject({
+      valid: ['a'],
+      errors: [{ index: 1, path: [] }],
+    });
+    const Known = v.pipeAsync(
+      v.string(),
+      v.checkAsync(async (id) => id === 'u1', 'no such user'),
+    );
+    expect(await validateBatch(['u1', 'u2'], Known)).toEqual({
+      valid: ['u1'],
+      errors: [{ index: 1, path: [], message: 'no such user' }],
+    });
   });
 
   it('takes any Standard Schema, also with path segments as objects', async () => {

@@ -1,0 +1,47 @@
+import type { AsyncResource } from 'node:async_hooks';
+import type { Queued } from './item-queue.ts';
+
+/** One item that was submitted, and its caller. */
+export class BatchItem<T, Result> implements Queued<BatchItem<T, Result>> {
+  readonly item: T;
+  readonly bytes: number;
+  place = 0;
+  waits = false;
+  previous: BatchItem<T, Result> | undefined = undefined;
+  next: BatchItem<T, Result> | undefined = undefined;
+  /** What it is being written with. */
+  batch: { leave(reason: unknown): void } | undefined = undefined;
+  /** The caller's async context, kept only where somebody listens to who joins a batch. */
+  readonly context: AsyncResource | undefined;
+  readonly resolve: (result: Result) => void;
+  readonly reject: (error: unknown) => void;
+  #stopListening: (() => void) | undefined;
+
+  constructor(
+    item: T,
+    bytes: number,
+    resolve: (result: Result) => void,
+    reject: (error: unknown) => void,
+    context: AsyncResource | undefined,
+  ) {
+    this.item = item;
+    this.bytes = bytes;
+    this.resolve = resolve;
+    this.reject = reject;
+    this.context = context;
+  }
+
+  /** Calls `onAbort` when `signal` aborts before the item is settled. */
+  watch(signal: AbortSignal, onAbort: (item: this, reason: unknown) => void): void {
+    const listener = () => onAbort(this, signal.reason);
+    signal.addEventListener('abort', listener, { once: true });
+    this.#stopListening = () => signal.removeEventListener('abort', listener);
+  }
+
+  /** Gives the caller, unless they have left, what became of the item. */
+  settle(failed: boolean, result: unknown): void {
+    this.#stopListening?.();
+    if (failed) this.reject(result);
+    else this.resolve(result as Result);
+  }
+}

@@ -1,0 +1,397 @@
+import { type Ending, KEY_MODULUS, type LoaderSetup, MAX_WAIT_MS, WINDOW_MS } from './loader-setup.ts';
+import {
+  type ModelBatch,
+  ModelCache,
+  type ModelCall,
+  type ModelEntry,
+  type ModelLoad,
+  type ModelOwner,
+  ModelTime,
+} from './model-parts.ts';
+
+/** With the adaptive schedule a batch waits no longer than this. */
+const ADAPTIVE_WAIT_MS = 10;
+
+/**
+ * What a loader and its views must do, step by step and without a promise: callbacks of promises run when `pass` is called, and
+ * what waits for a turn of the event loop when `turn` is. It is told of the same steps as the loader, and says which batches are
+ * asked for, which signals have aborted, and what each load has come to.
+ */
+export class LoaderModel {
+  readonly calls: ModelCall[] = [];
+  readonly stats = { loads: 0, hits: 0, batches: 0, keysLoaded: 0, largestBatch: 0, batchFailures: 0, queuedKeys: 0 };
+  running = 0;
+  readonly #setup: LoaderSetup;
+  readonly #time = new ModelTime();
+  readonly #owners: ModelOwner[];
+  readonly #open = new Map<unknown, ModelBatch>();
+  readonly #waiting: ModelBatch[] = [];
+  readonly byHand: ModelBatch[] = [];
+  /** Batches that go after the promise callbacks of this turn; with the next turns; when one that runs has ended. */
+  readonly #soon: ModelBatch[] = [];
+  readonly #quiet: ModelBatch[] = [];
+  readonly #gathering: ModelBatch[] = [];
+  #arrivals: (() => void)[] = [];
+  #emitted: { load: ModelLoad; outcome: string }[] = [];
+  #passing = false;
+
+  constructor(setup: LoaderSetup) {
+    this.#setup = setup;
+    const { cache, views, orderedHits, dedupe, partitioned, maxEntries, ttlMs } = setup;
+    const now = () => this.#time.now;
+    const view = (partition: number): ModelOwner => ({
+      cache: cache === 'off' ? undefined : new ModelCache(now),
+      knowsPartitions: true,
+      ordered: false,
+      dedupe: true,
+      partition: () => (partitioned ? partition : undefined),
+    });
+    const own = cache === 'own' ? new ModelCache(now, maxEntries, ttlMs) : undefined;
+    this.#owners = [
+      {
+        cache: cache === 'cacheMap' ? new ModelCache(now) : own,
+        knowsPartitions: cache !== 'cacheMap',
+        ordered: orderedHits,
+        dedupe: cache === 'off' ? dedupe : views && cache === 'own',
+        partition: (key) => (partitioned ? key % 2 : undefined),
+      },
+      ...(views ? [view(0), view(1)] : []),
+    ];
+  }
+
+  load(by: number, key: number, load: ModelLoad): void {
+    this.stats.loads += 1;
+    const owner = this.#owner(by);
+    const partition = owner.partition(key);
+    const cached = owner.cache?.get(this.#cacheKey(key));
+    if (cached !== undefined && (!owner.knowsPartitions || cached.partition === partition)) {
+      this.#hit(owner, cached, partition, load);
+      return;
+    }
+    const batch = this.#openFor(key, partition);
+    const entry = this.#join(owner, key, batch);
+    owner.cache?.set(this.#cacheKey(key), entry);
+    this.#stay(load, batch);
+    this.#wait(load, entry);
+    this.#joined(batch);
+  }
+
+  leave(load: ModelLoad): void {
+    if (load.outcome !== undefined) return;
+    load.outcome = load.reason;
+    const { source } = load;
+    if (source === undefined) return;
+    source.waiters -= 1;
+    if (source.waiters === 0 && !source.pinned && !source.settled) this.#abandon(source, load.reason);
+  }
+
+  clear(by: number, key: number): void {
+    this.#owner(by).cache?.delete(this.#cacheKey(key));
+  }
+
+  clearAll(by: number): void {
+    this.#owner(by).cache?.clear();
+  }
+
+  /** The entry, if it was kept; `outcome` is absent where a promise was given. */
+  prime(by: number, key: number, outcome: string | undefined): ModelEntry | undefined {
+    const owner = this.#owner(by);
+    const partition = owner.partition(key);
+    const cached = owner.cache?.get(this.#cacheKey(key));
+    if (owner.cache === undefined) return undefined;
+    if (cached !== undefined && (!owner.knowsPartitions || cached.partition === partition)) return undefined;
+    const entry: ModelEntry = { outcome, batch: undefined, partition, kept: !owner.ordered, owners: [], waiting: [] };
+    owner.cache.set(this.#cacheKey(key), entry);
+    return entry;
+  }
+
+  settlePrimed(entry: ModelEntry, outcome: string): void {
+    this.#arrivals.push(() => this.#settleEntry(entry, outcome));
+  }
+
+  settle(call: ModelCall, ending: Ending): void {
+    call.open = false;
+    this.#arrivals.push(() => {
+      if (!call.batch.settled) this.#arrive(call, ending);
+      this.#makeRoom();
+    });
+  }
+
+  dispatch(batch: ModelBatch): void {
+    if (batch.dispatched) return;
+    this.#close(batch);
+    if (batch.keys.length === 0) this.#answerHits(batch);
+    else if (this.running >= this.#setup.maxConcurrentBatches) this.#waiting.push(batch);
+    else this.#run(batch);
+  }
+
+  /** The promise callbacks that are ready run. */
+  pass(): void {
+    this.#passing = true;
+    for (const { load, outcome } of this.#emitted.splice(0)) load.outcome ??= outcome;
+    while (this.#arrivals.length > 0) this.#arrivals.shift()?.();
+    this.#passing = false;
+  }
+
+  turn(): void {
+    this.pass();
+    while (this.#soon.length + this.#quiet.length > 0) {
+      for (const list of [this.#soon, this.#quiet]) {
+        for (const batch of list.splice(0)) this.dispatch(batch);
+        this.pass();
+      }
+    }
+  }
+
+  advance(ms: number): void {
+    this.turn();
+    for (let passed = 0; passed < ms; passed += 1) this.#time.advance(1, () => this.turn());
+  }
+
+  #owner(by: number): ModelOwner {
+    return this.#owners[by % this.#owners.length] as ModelOwner;
+  }
+
+  #cacheKey(key: number): number {
+    return this.#setup.sameKeys ? key % KEY_MODULUS : key;
+  }
+
+  #join(owner: ModelOwner, key: number, batch: ModelBatch): ModelEntry {
+    const known = owner.dedupe ? batch.located.get(this.#cacheKey(key)) : undefined;
+    if (known !== undefined) {
+      this.stats.hits += 1;
+      known.owners.push({ owner, key });
+      return known;
+    }
+    const owners = [{ owner, key }];
+    const entry: ModelEntry = {
+      outcome: undefined,
+      batch,
+      partition: batch.partition,
+      kept: !owner.ordered,
+      owners,
+      waiting: [],
+    };
+    this.stats.queuedKeys += 1;
+    batch.keys.push(key);
+    batch.entries.push(entry);
+    if (owner.dedupe) batch.located.set(this.#cacheKey(key), entry);
+    return entry;
+  }
+
+  #hit(owner: ModelOwner, entry: ModelEntry, partition: unknown, load: ModelLoad): void {
+    this.stats.hits += 1;
+    const source = entry.outcome === undefined ? entry.batch : undefined;
+    const waitsForNoBatch = owner.knowsPartitions ? entry.kept : !owner.ordered;
+    if (waitsForNoBatch) {
+      this.#stay(load, source);
+      this.#wait(load, entry);
+      return;
+    }
+    const open = this.#openIn(partition);
+    if (source === open) this.#wait(load, entry);
+    else open.hits.push({ load, entry });
+    this.#stay(load, source);
+    this.#joined(open);
+  }
+
+  #stay(load: ModelLoad, batch: ModelBatch | undefined): void {
+    if (batch === undefined) return;
+    if (!load.leaves) batch.pinned = true;
+    else {
+      batch.waiters += 1;
+      load.source = batch;
+    }
+  }
+
+  #wait(load: ModelLoad, entry: ModelEntry): void {
+    if (entry.outcome === undefined) entry.waiting.push(load);
+    else this.#emit(load, entry.outcome);
+  }
+
+  // Outside of `pass` it comes to something later: until then the caller may leave.
+  #emit(load: ModelLoad, outcome: string): void {
+    if (this.#passing) load.outcome ??= outcome;
+    else this.#emitted.push({ load, outcome });
+  }
+
+  #openIn(partition: unknown): ModelBatch {
+    const { maxBatchSize, maxBatchWeight = Number.POSITIVE_INFINITY } = this.#setup;
+    const open = this.#open.get(partition);
+    return open !== undefined && open.keys.length < maxBatchSize && open.weight < maxBatchWeight
+      ? open
+      : this.#begin(partition);
+  }
+
+  #openFor(key: number, partition: unknown): ModelBatch {
+    let batch = this.#openIn(partition);
+    const { maxBatchWeight } = this.#setup;
+    if (maxBatchWeight === undefined) return batch;
+    if (batch.keys.length > 0 && batch.weight + key > maxBatchWeight) {
+      this.#hasNoRoom(batch);
+      batch = this.#begin(partition);
+    }
+    batch.weight += key;
+    return batch;
+  }
+
+  #begin(partition: unknown): ModelBatch {
+    const { now } = this.#time;
+    const flags = { due: false, dispatched: false, running: false, settled: false, aborted: false, pinned: false };
+    const lists = { keys: [], entries: [], located: new Map(), hits: [] };
+    const times = { openedAt: now, joinedAt: now, timer: undefined };
+    const batch: ModelBatch = { partition, weight: 0, waiters: 0, ...lists, ...times, ...flags };
+    this.#open.set(partition, batch);
+    this.#schedule(batch);
+    return batch;
+  }
+
+  #schedule(batch: ModelBatch): void {
+    const { schedule } = this.#setup;
+    const dispatchAfter = (ms: number) => this.#time.after(ms, () => this.dispatch(batch));
+    if (schedule === 'tick' || schedule === 'immediate') this.#soon.push(batch);
+    else if (schedule === 'by hand') this.byHand.push(batch);
+    else if (schedule === 'at once') batch.due = true;
+    else if (schedule === 'window') batch.timer = dispatchAfter(WINDOW_MS);
+    else if (schedule === 'sliding window') this.#slide(batch, WINDOW_MS);
+    else if (this.running === 0) this.#quiet.push(batch);
+    else {
+      this.#gathering.push(batch);
+      batch.timer = dispatchAfter(ADAPTIVE_WAIT_MS);
+    }
+  }
+
+  #slide(batch: ModelBatch, ms: number): void {
+    batch.timer = this.#time.after(ms, () => {
+      const left = Math.min(batch.openedAt + MAX_WAIT_MS, batch.joinedAt + WINDOW_MS) - this.#time.now;
+      if (left > 0) this.#slide(batch, left);
+      else this.dispatch(batch);
+    });
+  }
+
+  #joined(batch: ModelBatch): void {
+    const { maxBatchSize, maxBatchWeight = Number.POSITIVE_INFINITY } = this.#setup;
+    batch.joinedAt = this.#time.now;
+    if (batch.due) this.dispatch(batch);
+    else if (batch.keys.length >= maxBatchSize || batch.weight >= maxBatchWeight) this.#hasNoRoom(batch);
+  }
+
+  #hasNoRoom(batch: ModelBatch): void {
+    if (['window', 'sliding window', 'adaptive'].includes(this.#setup.schedule)) this.#soon.push(batch);
+  }
+
+  #close(batch: ModelBatch): void {
+    batch.dispatched = true;
+    this.#time.cancel(batch.timer);
+    if (this.#open.get(batch.partition) === batch) this.#open.delete(batch.partition);
+  }
+
+  #run(batch: ModelBatch): void {
+    const { batchTimeoutMs, starts } = this.#setup;
+    const size = batch.keys.length;
+    batch.running = true;
+    this.running += 1;
+    this.stats.batches += 1;
+    this.stats.keysLoaded += size;
+    this.stats.queuedKeys -= size;
+    this.stats.largestBatch = Math.max(this.stats.largestBatch, size);
+    if (batchTimeoutMs !== undefined) batch.timer = this.#time.after(batchTimeoutMs, () => this.#timeOut(batch));
+    const call = { batch, number: this.calls.length, open: true };
+    this.calls.push(call);
+    if (starts[call.number % starts.length] === 'held') return;
+    call.open = false;
+    this.#fail(batch, 'ERR_BATCH_RESULT');
+    this.#makeRoom();
+  }
+
+  #makeRoom(): void {
+    this.running -= 1;
+    while (this.#waiting.length > 0 && this.running < this.#setup.maxConcurrentBatches) {
+      this.#run(this.#waiting.shift() as ModelBatch);
+    }
+    this.#quiet.push(...this.#gathering.splice(0));
+  }
+
+  #timeOut(batch: ModelBatch): void {
+    this.#fail(batch, 'ERR_TIMEOUT');
+    batch.aborted = true;
+  }
+
+  #abandon(batch: ModelBatch, reason: string): void {
+    if (!batch.dispatched) this.#close(batch);
+    if (!batch.running) {
+      this.stats.queuedKeys -= batch.keys.length;
+      const at = this.#waiting.indexOf(batch);
+      if (at >= 0) this.#waiting.splice(at, 1);
+    }
+    this.#endAll(batch, reason);
+    batch.aborted = true;
+  }
+
+  #arrive({ batch, number }: ModelCall, ending: Ending): void {
+    const { cacheErrors } = this.#setup;
+    if (ending === 'a rejection') {
+      this.#fail(batch, `batch ${number} rejected`);
+      return;
+    }
+    const sorted = ending === 'values of sorted keys' && isChangedByReversal(batch.keys);
+    if (sorted || ['too few', 'a sparse array', 'no array'].includes(ending)) {
+      this.#fail(batch, 'ERR_BATCH_RESULT');
+      return;
+    }
+    batch.settled = true;
+    this.#time.cancel(batch.timer);
+    this.#answerHits(batch);
+    for (const [at, entry] of batch.entries.entries()) {
+      const key = batch.keys[at] as number;
+      const outcome = outcomeOf(key, number, ending, this.#setup.missing);
+      const keeps = cacheErrors === 'all' || (cacheErrors === 'of even keys' && key % 2 === 0);
+      if (isErrorOutcome(outcome) && !keeps) this.#forget(entry);
+      this.#settleEntry(entry, outcome);
+    }
+  }
+
+  #fail(batch: ModelBatch, outcome: string): void {
+    this.stats.batchFailures += 1;
+    this.#endAll(batch, outcome);
+  }
+
+  #endAll(batch: ModelBatch, outcome: string): void {
+    batch.settled = true;
+    this.#time.cancel(batch.timer);
+    this.#answerHits(batch);
+    for (const entry of batch.entries) {
+      this.#forget(entry);
+      this.#settleEntry(entry, outcome);
+    }
+  }
+
+  #answerHits(batch: ModelBatch): void {
+    for (const { load, entry } of batch.hits.splice(0)) this.#wait(load, entry);
+  }
+
+  #forget(entry: ModelEntry): void {
+    for (const { owner, key } of entry.owners) {
+      if (owner.cache?.get(this.#cacheKey(key)) === entry) owner.cache.delete(this.#cacheKey(key));
+    }
+  }
+
+  #settleEntry(entry: ModelEntry, outcome: string): void {
+    entry.outcome = outcome;
+    for (const load of entry.waiting.splice(0)) this.#emit(load, outcome);
+  }
+}
+
+/** What the batch function of the play gives for a key. Every third key is an error. */
+export function outcomeOf(key: number, batch: number, ending: Ending, missing: LoaderSetup['missing']): string {
+  if (ending === 'a Map that lacks keys' && key % 2 === 0) return missing === 'error' ? 'ERR_MISSING_KEY' : missing;
+  return key % 3 === 2 ? `error of ${key} in ${batch}` : `${key} in ${batch}`;
+}
+
+function isErrorOutcome(outcome: string): boolean {
+  return outcome.startsWith('error') || outcome === 'ERR_MISSING_KEY';
+}
+
+function isChangedByReversal(keys: readonly number[]): boolean {
+  return keys.some((key, at) => key !== keys[keys.length - 1 - at]);
+}
