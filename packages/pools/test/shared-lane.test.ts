@@ -208,15 +208,16 @@ describe('the shared lane', () => {
   });
 
   it('waits for a connection like anybody: for so long, so many, and not when the caller leaves', async () => {
+    const empty = open({ maxSize: 1, maxWaiting: 0 });
+    expect(await empty.fetchOne('select 1 as n', [], shared)).toEqual({ n: 1 });
     const pool = open({ maxSize: 1, acquireTimeoutMs: 60, maxWaiting: 3 });
+    await pool.start();
     const held = await pool.connect();
     const controller = new AbortController();
     const left = pool.query('select 1', [], { ...shared, signal: controller.signal }).catch((error) => error);
     const late = pool.query('select 1', [], { ...shared, timeoutMs: 20 }).catch((error) => error);
     const waiting = pool.query('select 1', [], shared).catch((error) => error);
     expect(pool.stats().waiting).toBe(3);
-    const empty = open({ maxSize: 1, maxWaiting: 0 });
-    expect(await empty.fetchOne('select 1 as n', [], shared)).toEqual({ n: 1 });
     await expect(pool.query('select 1', [], shared)).rejects.toMatchObject({ code: 'ERR_OVERLOADED' });
     controller.abort('left');
     expect(await left).toBe('left');

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { longestTimerMs } from '../check-options.ts';
-import { PgConnection } from './pg-connection.ts';
+import { openConnection } from './open-connection.ts';
+import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
 import { Sweep } from './sweep.ts';
 
@@ -216,7 +217,7 @@ export class ConnectionStock {
   async #connect(): Promise<PgConnection> {
     this.#connecting++;
     try {
-      const connection = await this.#inOwnContext(() => PgConnection.open(this.#settings.connection));
+      const connection = await this.#inOwnContext(() => openConnection(this.#settings.connection));
       this.#connecting--;
       this.#down = undefined;
       this.#failedAttempts = 0;

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { checkCallOptions, wrongType } from '../check-options.ts';
 import { maxParameters } from './query-config.ts';
 import type { QueryOptions, Row, SqlRunner } from './sql-runner.ts';
 
@@ -26,13 +27,9 @@ export async function insertMany(
   rows: readonly InsertRow[],
   options: InsertManyOptions,
 ): Promise<Row[] | number> {
+  checkInsert(table, columns, rows, options);
   const target = (typeof table === 'string' ? table.split('.') : table).map(pg.escapeIdentifier).join('.');
   const { returning, signal, timeoutMs } = options;
-  for (const [option, names] of Object.entries({ columns, returning })) {
-    if (names?.length === 0)
-      throw new RangeError(`@x/pools: insertMany: ${option} must name at least one column, got none`);
-  }
-  if (!Array.isArray(rows)) throw new TypeError(`@x/pools: insertMany: rows must be an array, got ${String(rows)}`);
   const values = rows.map((row, index) => valuesOf(row, columns, index));
   const rowsInChunk = Math.max(1, Math.min(maxRowsInStatement, Math.floor(maxParameters / columns.length)));
   const tie =
@@ -55,6 +52,30 @@ export async function insertMany(
   return returning === undefined ? inserted : returned;
 }
 
+/** Throws before anything is sent, unless a table, columns and rows were given. */
+export function checkInsert(
+  table: TableName,
+  columns: readonly string[],
+  rows: readonly InsertRow[],
+  options: InsertManyOptions,
+): void {
+  checkCallOptions('insertMany', options);
+  if (typeof table !== 'string') checkNames('table', table, 'a name or ');
+  checkNames('columns', columns);
+  const { returning } = options;
+  if (returning !== undefined && returning !== '*') checkNames('returning', returning, "'*' or ");
+  if (!Array.isArray(rows)) throw wrongType('insertMany: rows', 'an array', rows);
+}
+
+function checkNames(option: string, names: readonly string[], wanted = ''): void {
+  if (!Array.isArray(names)) {
+    throw wrongType(`insertMany: ${option}`, `${wanted}an array of names`, names);
+  }
+  if (names.length === 0) throw new RangeError(`@x/pools: insertMany: ${option} must name at least one, got none`);
+  for (const name of names)
+    if (typeof name !== 'string') throw wrongType(`insertMany: a name in ${option}`, 'a string', name);
+}
+
 /** Beyond this the statement's own text costs more than another round trip saves. */
 const maxRowsInStatement = 5_000;
 /** A name that no column has. */
@@ -62,7 +83,7 @@ const ordinal = '@x/pools row';
 
 function valuesOf(row: InsertRow, columns: readonly string[], index: number): readonly unknown[] {
   if (typeof row !== 'object' || row === null) {
-    throw new TypeError(`@x/pools: insertMany: rows[${index}] must be an array or an object, got ${String(row)}`);
+    throw wrongType(`insertMany: rows[${index}]`, 'an array or an object', row);
   }
   if (!Array.isArray(row)) return columns.map((column) => (row as Readonly<Record<string, unknown>>)[column]);
   if (row.length === columns.length) return row;

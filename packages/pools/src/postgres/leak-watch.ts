@@ -1,6 +1,7 @@
 import { longestTimerMs } from '../check-options.ts';
 import type { Clock } from '../clock.ts';
 import type { PgConnection } from './pg-connection.ts';
+import { tell } from './tell.ts';
 
 /** A connection that has been out for longer than `leakDetectionMs`. */
 export interface Leak {
@@ -14,7 +15,7 @@ export interface Leak {
 export class LeakWatch {
   readonly #afterMs: number;
   readonly #clock: Clock;
-  readonly #listeners = new Set<(leak: Leak) => void>();
+  readonly #listeners = new Set<(leak: Leak) => unknown>();
   readonly #out = new Map<PgConnection, { place: Error; timer: unknown }>();
 
   constructor(afterMs: number, clock: Clock) {
@@ -56,7 +57,7 @@ export class LeakWatch {
 
   listen(fn: (leak: Leak) => void): () => void {
     // A function of its own, so that one that is given twice is two listeners.
-    const listener = (leak: Leak): void => fn(leak);
+    const listener = (leak: Leak): unknown => fn(leak);
     this.#listeners.add(listener);
     return () => {
       this.#listeners.delete(listener);
@@ -68,12 +69,6 @@ export class LeakWatch {
   }
 
   #tell(leak: Leak): void {
-    for (const listener of this.#listeners) {
-      try {
-        listener(leak);
-      } catch {
-        // Whoever listens badly must not stop the others, nor the pool.
-      }
-    }
+    for (const listener of this.#listeners) tell(() => listener(leak));
   }
 }

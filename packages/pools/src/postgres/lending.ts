@@ -3,6 +3,7 @@ import { ConnectionStock } from './connection-stock.ts';
 import { LeakWatch } from './leak-watch.ts';
 import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
+import { resetSession } from './session-state.ts';
 import { WaitingLine } from './waiting-line.ts';
 
 /** Lends the connections of a pool, lets those wait who find none, and cleans what comes back before it is lent again. */
@@ -82,8 +83,9 @@ export class Lending {
     return this.#settings.maxWaiting + idle.length + this.#settings.maxSize - size;
   }
 
-  /** Takes a connection back; `reset`: with its session as new. */
-  release(connection: PgConnection, reset: boolean): void {
+  /** Takes a connection back; `wantsReset`: with its session as new. */
+  release(connection: PgConnection, wantsReset: boolean): void {
+    const reset = wantsReset || (connection.sessionChanged && this.#settings.reset !== 'never');
     connection.uses++;
     if (this.leaks.on) this.leaks.returned(connection);
     if (connection.quiet && !reset && !connection.inTransaction) this.#giveBack(connection);
@@ -143,6 +145,7 @@ export class Lending {
       await connection.settle();
       if (connection.inTransaction) await connection.run({ text: 'ROLLBACK' }, cleaningTimeoutMs, undefined);
       if (reset) await connection.run({ text: resetSession }, cleaningTimeoutMs, undefined);
+      connection.sessionChanged = false;
       if (connection.inTransaction) connection.destroy();
     } catch {
       connection.destroy();
@@ -170,7 +173,3 @@ export class Lending {
 /** How long ROLLBACK and the like may take before the connection is given up. */
 const cleaningTimeoutMs = 5_000;
 const validationTimeoutMs = 1_000;
-
-/** DISCARD ALL, but prepared statements stay: the client remembers which ones it has made. */
-const resetSession =
-  'CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES';

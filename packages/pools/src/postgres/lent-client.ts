@@ -58,5 +58,5 @@ export class LentClient extends PooledConnection implements Disposable {
 }
 
 function isSubmittable(statement: Statement | pg.Submittable): statement is pg.Submittable {
-  return typeof statement !== 'string' && 'submit' in statement;
+  return typeof statement === 'object' && statement !== null && 'submit' in statement;
 }

@@ -5,6 +5,7 @@ import { longestTimerMs } from '../check-options.ts';
 import type { Lending } from './lending.ts';
 import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
+import { tell } from './tell.ts';
 import { untilAborted } from './until-aborted.ts';
 
 export interface ListenOptions {
@@ -33,8 +34,8 @@ export interface Subscription extends AsyncDisposable {
 }
 
 interface Subscriber {
-  notify(payload: string, info: NotificationInfo): void;
-  reconnected(): void;
+  notify(payload: string, info: NotificationInfo): unknown;
+  reconnected(): unknown;
 }
 
 /** LISTEN for all who want it over one connection, which is made again when it is lost. */
@@ -213,11 +214,3 @@ export class Listener {
 const answerTimeoutMs = 5_000;
 /** How long it may take to answer when it is only asked whether it is there. */
 const checkTimeoutMs = 1_000;
-
-function tell(fn: () => void): void {
-  try {
-    fn();
-  } catch {
-    // As documented: nobody else is to suffer from it.
-  }
-}

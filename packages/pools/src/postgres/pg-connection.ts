@@ -1,28 +1,15 @@
 import type { Duplex } from 'node:stream';
 import type pg from 'pg';
-import { onAbort } from '../abort-listener.ts';
-import { longestTimerMs } from '../check-options.ts';
-import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
-import { requestCancel } from './cancel-request.ts';
-import { connectError, connectTimeout, type Destination, endsConnection } from './connect-error.ts';
-import { guardedClient, isNonsense } from './guarded-client.ts';
+import { cancelUntilAnswered } from './cancellation.ts';
+import { endsConnection } from './connect-error.ts';
+import { DeadlineTimer } from './deadline-timer.ts';
+import { isNonsense } from './guarded-client.ts';
+import type { PipelineEvents } from './pipe.ts';
+import type { ConnectionSettings } from './pool-options.ts';
 import { quickQuery } from './quick-query.ts';
-
-/** What whoever sends several statements at once over a connection is told of. */
-export interface PipelineEvents {
-  /** Everything that was sent has been answered. */
-  onAnswered(): void;
-  /** What is under way is to be stopped. */
-  onStop(reason: unknown): void;
-}
-
-export interface ConnectionSettings {
-  readonly config: pg.ClientConfig;
-  readonly connectTimeoutMs: number;
-  readonly cancelTimeoutMs: number;
-  readonly clock: Clock;
-}
+import { RunningCommand } from './running-command.ts';
+import { changesSession } from './session-state.ts';
 
 /** One connection to the server: a pg.Client that cannot crash the process, and whose commands can be stopped. */
 export class PgConnection {
@@ -38,49 +25,28 @@ export class PgConnection {
   expiresAt: number = Number.POSITIVE_INFINITY;
   /** What makes it too old. */
   endsBy: 'lifetime' | 'maxUses' = 'lifetime';
+  /** Whether a statement is known to have left something in the session. */
+  sessionChanged = false;
   /** Told once, when the connection breaks. */
   onBroken: (() => void) | undefined;
   readonly #settings: ConnectionSettings;
   #answered = true;
   #wakeAnswered: (() => void) | undefined;
   #stopping: Promise<void> | undefined;
-  #stopCurrent: ((reason: unknown) => void) | undefined;
+  #current: RunningCommand | undefined;
+  readonly #deadline: DeadlineTimer;
   #ended: Promise<void> | undefined;
   #pipeline: PipelineEvents | undefined;
 
-  private constructor(client: pg.Client, settings: ConnectionSettings) {
+  /** Of a client that has not connected yet. */
+  constructor(client: pg.Client, settings: ConnectionSettings) {
     this.client = client;
     this.#settings = settings;
+    this.#deadline = new DeadlineTimer(settings.clock, () => this.#timeOut());
     // Without these listeners a connection that the server closes is an uncaught exception.
     client.on('error', (error) => this.#break(error));
     client.on('end', () => this.#break(new Error('The server closed the connection')));
     client.on('drain', () => this.#answer());
-  }
-
-  static open(settings: ConnectionSettings): Promise<PgConnection> {
-    const { config, connectTimeoutMs, clock } = settings;
-    return new Promise((resolve, reject) => {
-      const client = guardedClient(config);
-      const connection = new PgConnection(client, settings);
-      const to: Destination = { host: client.host, port: client.port, database: client.database, user: client.user };
-      const fail = (error: PoolError): void => {
-        clock.clearTimeout(timer);
-        connection.onBroken = undefined;
-        reject(error);
-        connection.destroy();
-      };
-      const timer = clock.setTimeout(() => fail(connectTimeout(to, connectTimeoutMs)), connectTimeoutMs);
-      // Some failures to log in are told by an event alone.
-      connection.onBroken = () => fail(connectError(connection.broken, to));
-      client.connect().then(
-        () => {
-          clock.clearTimeout(timer);
-          connection.onBroken = undefined;
-          resolve(connection);
-        },
-        (error: unknown) => fail(connectError(error, to)),
-      );
-    });
   }
 
   /** Whether the last command has been answered in full and nothing is being cancelled: it can be given back as it is. */
@@ -103,61 +69,43 @@ export class PgConnection {
   }
 
   get inTransaction(): boolean {
-    const status = this.client.getTransactionStatus();
-    return status === 'T' || status === 'E';
+    return this.inFailedTransaction || this.client.getTransactionStatus() === 'T';
+  }
+  get inFailedTransaction(): boolean {
+    return this.client.getTransactionStatus() === 'E';
   }
 
   /** Resolves when it is quiet, or broken. */
   async settle(): Promise<void> {
-    while (!this.quiet && this.broken === undefined) await (this.#stopping ?? this.#untilAnswered());
+    while (!this.quiet && this.broken === undefined) await (this.#stopping ?? this.untilAnswered());
+  }
+
+  /** Resolves when everything that was sent has been answered, or it is broken, or the time is over. */
+  untilAnswered(atMostMs?: number): Promise<void> {
+    if (this.#answered || this.broken !== undefined) return Promise.resolve();
+    const { clock } = this.#settings;
+    return new Promise((resolve) => {
+      const timer = atMostMs === undefined ? undefined : clock.setTimeout(resolve, atMostMs);
+      const before = this.#wakeAnswered;
+      this.#wakeAnswered = () => {
+        clock.clearTimeout(timer);
+        before?.();
+        resolve();
+      };
+    });
   }
 
   /**
    * Runs one command. When the time is over or the signal aborts, the caller is told at once, and the server is asked to
    * stop; meanwhile the connection is not quiet.
    */
-  async run<Row extends pg.QueryResultRow>(
+  run<Row extends pg.QueryResultRow>(
     command: pg.QueryConfig,
     timeoutMs: number,
     signal: AbortSignal | undefined,
   ): Promise<pg.QueryResult<Row>> {
-    // Several may wait here: each looks again, since the one before has just sent its own.
-    while (!this.quiet && this.broken === undefined) await this.settle();
-    signal?.throwIfAborted();
-    this.checkAlive();
-    return new Promise((resolve, reject) => {
-      const { clock } = this.#settings;
-      let told = false;
-      const tell = (): boolean => {
-        if (told) return false;
-        told = true;
-        clock.clearTimeout(timer);
-        removeAbort?.();
-        return true;
-      };
-      const stop = (reason: unknown): void => {
-        if (!tell()) return;
-        reject(reason);
-        this.cancel();
-      };
-      const timer =
-        timeoutMs > longestTimerMs
-          ? undefined
-          : clock.setTimeout(
-              () => stop(new PoolError('ERR_TIMEOUT', `The query did not end within ${Math.ceil(timeoutMs)} ms`)),
-              timeoutMs,
-            );
-      const removeAbort = signal === undefined ? undefined : onAbort(signal, () => stop(signal.reason));
-      this.#answered = false;
-      this.#stopCurrent = stop;
-      const query = quickQuery(command, (error, result) => {
-        const failure = error && this.#failure(error);
-        if (!tell()) return;
-        if (failure) reject(failure);
-        else resolve(result);
-      });
-      this.client.query(query);
-    });
+    const ready = this.quiet && this.broken === undefined && !signal?.aborted;
+    return ready ? this.#send(command, timeoutMs, signal) : this.#sendWhenQuiet(command, timeoutMs, signal);
   }
 
   /** From now on `pipe` sends, and not `run`. The connection must be quiet. */
@@ -183,12 +131,12 @@ export class PgConnection {
       if (error) told(this.#failure(error), undefined);
       else told(undefined, result);
     });
-    this.client.query(query);
+    this.#submit(query, (error) => told(error, undefined));
   }
 
   /** Asks the server to stop what runs; until that is over, the connection is not quiet. */
   cancel(): void {
-    this.#stopping ??= this.#stop().finally(() => {
+    this.#stopping ??= cancelUntilAnswered(this, this.#settings).finally(() => {
       this.#stopping = undefined;
     });
   }
@@ -213,8 +161,8 @@ export class PgConnection {
 
   /** Cancels what runs, whose caller is told `reason`, and ends. */
   async stopAndEnd(reason: unknown): Promise<void> {
-    if (this.#pipeline === undefined) this.#stopCurrent?.(reason);
-    else this.#pipeline.onStop(reason);
+    if (this.#pipeline !== undefined) this.#pipeline.onStop(reason);
+    else if (this.#current !== undefined) this.#stopRunning(this.#current, reason);
     await this.settle();
     const end = this.end();
     this.#break(reason);
@@ -240,6 +188,63 @@ export class PgConnection {
     process.nextTick(() => stream.uncork());
   }
 
+  async #sendWhenQuiet<Row extends pg.QueryResultRow>(
+    command: pg.QueryConfig,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<pg.QueryResult<Row>> {
+    // Several may wait here: each looks again, since the one before has just sent its own.
+    while (!this.quiet && this.broken === undefined) await this.settle();
+    signal?.throwIfAborted();
+    this.checkAlive();
+    return this.#send(command, timeoutMs, signal);
+  }
+
+  #send<Row extends pg.QueryResultRow>(
+    command: pg.QueryConfig,
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<pg.QueryResult<Row>> {
+    return new Promise((resolve, reject) => {
+      const running = new RunningCommand(timeoutMs, resolve, reject);
+      const query = quickQuery(command, (error, result) => {
+        if (!error) {
+          if (changesSession(command.text, result)) this.sessionChanged = true;
+          running.succeed(result);
+          return;
+        }
+        this.#deadline.set(afterErrorMs);
+        running.fail(this.#failure(error));
+      });
+      if (signal !== undefined) running.watch(signal, (reason) => this.#stopRunning(running, reason));
+      this.#current = running;
+      this.#answered = false;
+      this.#deadline.set(timeoutMs);
+      this.#submit(query, (error) => running.fail(error));
+    });
+  }
+
+  /** What pg fails to write as a whole leaves a connection of which nobody knows what the server makes of it. */
+  #submit(query: pg.Query, failed: (error: unknown) => void): void {
+    try {
+      this.client.query(query);
+    } catch (error) {
+      failed(error);
+      this.destroy(error);
+    }
+  }
+
+  #timeOut(): void {
+    if (this.#current === undefined) return;
+    const { timeoutMs } = this.#current;
+    this.#current.fail(new PoolError('ERR_TIMEOUT', `The query did not end within ${Math.ceil(timeoutMs)} ms`));
+    this.cancel();
+  }
+
+  #stopRunning(running: RunningCommand, reason: unknown): void {
+    if (running.fail(reason)) this.cancel();
+  }
+
   async #end(): Promise<void> {
     if (this.broken !== undefined || !this.quiet) return this.destroy();
     const { clock } = this.#settings;
@@ -248,43 +253,11 @@ export class PgConnection {
     clock.clearTimeout(timer);
   }
 
-  async #stop(): Promise<void> {
-    const { clock, cancelTimeoutMs, config } = this.#settings;
-    const giveUp = new AbortController();
-    const timer = clock.setTimeout(
-      () => giveUp.abort(new Error('The server did not confirm the cancel request')),
-      cancelTimeoutMs,
-    );
-    try {
-      while (!this.#answered && this.broken === undefined) {
-        await requestCancel(this.client, config.stream, giveUp.signal);
-        // A request that overtakes the query finds the backend idle and does nothing: it is sent again.
-        await this.#untilAnswered(cancelAgainMs);
-        giveUp.signal.throwIfAborted();
-      }
-    } catch {
-      this.destroy();
-    } finally {
-      clock.clearTimeout(timer);
-    }
-  }
-
-  #untilAnswered(atMostMs?: number): Promise<void> {
-    if (this.#answered || this.broken !== undefined) return Promise.resolve();
-    const { clock } = this.#settings;
-    return new Promise((resolve) => {
-      const timer = atMostMs === undefined ? undefined : clock.setTimeout(resolve, atMostMs);
-      const before = this.#wakeAnswered;
-      this.#wakeAnswered = () => {
-        clock.clearTimeout(timer);
-        before?.();
-        resolve();
-      };
-    });
-  }
-
   #answer(): void {
     this.#answered = true;
+    this.#deadline.lift();
+    // Else its result lived for as long as the connection is idle.
+    this.#current = undefined;
     const wake = this.#wakeAnswered;
     this.#wakeAnswered = undefined;
     wake?.();
@@ -294,6 +267,8 @@ export class PgConnection {
   #break(error: unknown): void {
     if (this.broken !== undefined) return;
     this.broken = error;
+    this.#deadline.stop();
+    this.#current?.fail(this.#lost(error));
     this.#wakeAnswered?.();
     this.#wakeAnswered = undefined;
     const { onBroken } = this;
@@ -319,6 +294,6 @@ export class PgConnection {
   }
 }
 
-/** How long the answer to a cancel request may take before it is sent again. */
-const cancelAgainMs = 200;
+/** How long after an error the server may take to say that it is ready for the next command. */
+const afterErrorMs = 500;
 const goodbyeTimeoutMs = 1_000;

@@ -1,6 +1,14 @@
 import type pg from 'pg';
 import type { PgConnection } from './pg-connection.ts';
 
+/** What whoever sends several statements at once over a connection is told of. */
+export interface PipelineEvents {
+  /** Everything that was sent has been answered. */
+  onAnswered(): void;
+  /** What is under way is to be stopped. */
+  onStop(reason: unknown): void;
+}
+
 /** A read of the shared lane, from the call until its caller has been told. */
 export class SharedStatement {
   readonly command: pg.QueryConfig;
@@ -51,6 +59,11 @@ export class Pipe {
   constructor(connection: PgConnection, since: number) {
     this.connection = connection;
     this.since = since;
+  }
+
+  /** What was sent over it, and not sent again elsewhere since. */
+  get current(): SharedStatement[] {
+    return this.sent.filter((statement) => statement.pipe === this);
   }
 
   /** Takes a statement out. */

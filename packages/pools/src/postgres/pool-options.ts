@@ -1,7 +1,6 @@
 import pg from 'pg';
-import { longestTimerMs, numberOption } from '../check-options.ts';
+import { checkFunction, longestTimerMs, numberOption, wrongType } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
-import type { ConnectionSettings } from './pg-connection.ts';
 
 export interface PostgresPoolOptions {
   /** `postgres://user:password@host:port/database`. Default: what `connection` and the PG… environment variables say. */
@@ -64,6 +63,14 @@ export interface PostgresPoolOptions {
   random?: (() => number) | undefined;
 }
 
+/** What a connection needs to know. */
+export interface ConnectionSettings {
+  readonly config: pg.ClientConfig;
+  readonly connectTimeoutMs: number;
+  readonly cancelTimeoutMs: number;
+  readonly clock: Clock;
+}
+
 /** The options, checked, with the defaults in their places. */
 export interface PoolSettings {
   readonly name: string;
@@ -86,6 +93,7 @@ export interface PoolSettings {
 }
 
 export function poolSettings(options: PostgresPoolOptions): PoolSettings {
+  checkKinds(options);
   const number = (option: keyof PostgresPoolOptions, fallback: number, rule: Parameters<typeof numberOption>[4]) =>
     numberOption('PostgresPool', option, options[option] as number | undefined, fallback, rule);
   const count = { min: 1, integer: true };
@@ -94,7 +102,7 @@ export function poolSettings(options: PostgresPoolOptions): PoolSettings {
   if (minSize > maxSize) {
     throw new RangeError(`@x/pools: PostgresPool.minSize must not be above maxSize (${maxSize}), got ${minSize}`);
   }
-  const reset = options.reset ?? 'connection';
+  const reset = options.reset === undefined ? 'connection' : options.reset;
   if (!['connection', 'always', 'never'].includes(reset)) {
     throw new TypeError(
       `@x/pools: PostgresPool.reset must be 'connection', 'always' or 'never', got ${JSON.stringify(reset)}`,
@@ -126,6 +134,23 @@ export function poolSettings(options: PostgresPoolOptions): PoolSettings {
       clock,
     },
   };
+}
+
+function checkKinds(options: PostgresPoolOptions): void {
+  if (typeof options !== 'object' || options === null) throw wrongType('PostgresPool.options', 'an object', options);
+  const { connectionString, connection, name, replica, clock, random } = options;
+  for (const [option, value] of Object.entries({ connectionString, name })) {
+    if (value !== undefined && typeof value !== 'string') throw wrongType(`PostgresPool.${option}`, 'a string', value);
+  }
+  for (const [option, value] of Object.entries({ connection, replica, clock })) {
+    if (value !== undefined && (typeof value !== 'object' || value === null)) {
+      throw wrongType(`PostgresPool.${option}`, 'an object', value);
+    }
+  }
+  for (const option of ['now', 'setTimeout', 'clearTimeout'] as const) {
+    if (clock !== undefined) checkFunction(`PostgresPool.clock.${option}`, clock[option]);
+  }
+  if (random !== undefined) checkFunction('PostgresPool.random', random);
 }
 
 /** What pg is given. Of a string and fields together, pg takes the string's; here the fields win. */

@@ -1,13 +1,15 @@
 import type pg from 'pg';
 import { eitherSignal } from '../abort-listener.ts';
+import { checkCallOptions, checkFunction } from '../check-options.ts';
 import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { type InsertManyOptions, type InsertRow, insertMany, type TableName } from './insert-many.ts';
 import type { PgConnection } from './pg-connection.ts';
 import { checkedTimeout, queryConfig } from './query-config.ts';
+import type { QueryCounts } from './query-counts.ts';
 import { type QueryOptions, type Row, SqlRunner, type Statement } from './sql-runner.ts';
 import type { StatementNames } from './statement-names.ts';
-import { beginStatement, commit, type TransactionOptions } from './transaction.ts';
+import { endTransaction, retried, type TransactionOptions, transactionBounds } from './transaction.ts';
 import { untilAborted } from './until-aborted.ts';
 
 /** What a borrower needs of its pool. */
@@ -15,27 +17,34 @@ export interface Lender {
   readonly commandTimeoutMs: number;
   readonly names: StatementNames;
   readonly clock: Clock;
-  queryBegins(): void;
-  queryEnded(tookMs: number): void;
-  queryFailed(error: unknown, signal: AbortSignal | undefined): void;
+  readonly random: () => number;
+  readonly counts: QueryCounts;
 }
 
-/** A connection, or a transaction on it, for as long as the function it was lent to runs. */
+/** A connection, or a transaction on it, for as long as the function it was lent to runs. What outlives that function is refused. */
 export class PooledConnection extends SqlRunner {
   readonly #connection: PgConnection;
   readonly #lender: Lender;
   readonly #signal: AbortSignal | undefined;
   /** How deep in transactions: 0 is none, from 2 on they are savepoints. */
   readonly #depth: number;
+  /** What it is a transaction on. */
+  readonly #outer: PooledConnection | undefined;
   #returned = false;
   #inner = false;
 
-  constructor(connection: PgConnection, lender: Lender, signal: AbortSignal | undefined, depth = 0) {
+  constructor(
+    connection: PgConnection,
+    lender: Lender,
+    signal: AbortSignal | undefined,
+    outer: PooledConnection | undefined = undefined,
+  ) {
     super();
     this.#connection = connection;
     this.#lender = lender;
     this.#signal = signal;
-    this.#depth = depth;
+    this.#outer = outer;
+    this.#depth = outer === undefined ? 0 : outer.#depth + 1;
   }
 
   override async query<R extends Row = Row>(
@@ -43,12 +52,14 @@ export class PooledConnection extends SqlRunner {
     params: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<pg.QueryResult<R>> {
+    const command = queryConfig(sql, params, options);
+    const timeoutMs = checkedTimeout(options.timeoutMs);
     const either = eitherOf(options.signal, this.#signal);
     const { signal } = either;
     try {
       signal?.throwIfAborted();
       this.checkUsable();
-      return await this.#run<R>(queryConfig(sql, params, options), checkedTimeout(options.timeoutMs), signal);
+      return await this.#run<R>(command, timeoutMs, signal);
     } finally {
       either.unlink?.();
     }
@@ -59,8 +70,8 @@ export class PooledConnection extends SqlRunner {
     timeoutMs: number | undefined,
     signal: AbortSignal | undefined,
   ): Promise<pg.QueryResult<R>> {
-    const { names, clock, commandTimeoutMs } = this.#lender;
-    this.#lender.queryBegins();
+    const { names, clock, counts, commandTimeoutMs } = this.#lender;
+    counts.queries++;
     const since = clock.now();
     const sent = names.resolve(command);
     try {
@@ -70,39 +81,42 @@ export class PooledConnection extends SqlRunner {
       if (names.giveUp(command, sent, error) && !this.#connection.inTransaction) {
         return await this.#connection.run<R>(names.resolve(command), timeoutMs ?? commandTimeoutMs, signal);
       }
-      this.#lender.queryFailed(error, signal);
+      counts.failed(error, signal);
       if (error instanceof Error && error !== signal?.reason) Error.captureStackTrace(error, this.query);
       throw error;
     } finally {
-      this.#lender.queryEnded(clock.now() - since);
+      counts.ms += clock.now() - since;
     }
   }
 
   /** Runs `fn` in a transaction, within one as a savepoint: committed when it resolves, rolled back when it throws. */
   async transaction<T>(fn: (tx: PooledConnection) => Promise<T>, options: TransactionOptions = {}): Promise<T> {
+    checkFunction('transaction: fn', fn);
+    checkCallOptions('transaction', options);
+    if (this.#depth > 0) return this.#transaction(fn, options);
+    return retried(() => this.#transaction(fn, options), options, this.#lender);
+  }
+
+  async #transaction<T>(fn: (tx: PooledConnection) => Promise<T>, options: TransactionOptions): Promise<T> {
     this.checkUsable();
-    const depth = this.#depth + 1;
-    const savepoint = `x_pools_${depth}`;
     const either = eitherOf(options.signal, this.#signal);
-    const tx = new PooledConnection(this.#connection, this.#lender, either.signal, depth);
-    try {
-      await this.query(depth === 1 ? beginStatement(options) : `SAVEPOINT ${savepoint}`);
-    } catch (error) {
-      either.unlink?.();
-      throw error;
-    }
+    const tx = new PooledConnection(this.#connection, this.#lender, either.signal, this);
+    const bounds = transactionBounds(tx.#depth, options);
     this.#inner = true;
     try {
-      const result = await untilAborted(fn(tx), tx.#signal);
+      either.signal?.throwIfAborted();
+      await this.#run({ text: bounds.begin }, undefined, either.signal);
+      const result = await untilAborted(fn(tx), either.signal);
       tx.#returned = true;
-      if (depth === 1) await commit(this.#connection, this.#lender.commandTimeoutMs);
-      else await this.#control(`RELEASE SAVEPOINT ${savepoint}`);
+      this.#checkHeld();
+      await endTransaction(this.#connection, bounds, this.#lender.commandTimeoutMs);
       return result;
     } catch (error) {
       tx.#returned = true;
       // Whatever goes wrong here, the connection is not given back with an open transaction; the first error is the one to know.
-      if (this.#connection.inTransaction || !this.#connection.quiet) {
-        await this.#control(depth === 1 ? 'ROLLBACK' : `ROLLBACK TO SAVEPOINT ${savepoint}`).catch(() => {});
+      if (!this.#isOver() && (this.#connection.inTransaction || !this.#connection.quiet)) {
+        const { commandTimeoutMs } = this.#lender;
+        await this.#connection.run({ text: bounds.rollBack }, commandTimeoutMs, undefined).catch(() => {});
       }
       throw error;
     } finally {
@@ -138,17 +152,22 @@ export class PooledConnection extends SqlRunner {
     this.#returned = true;
   }
 
-  async #control(sql: string): Promise<void> {
-    await this.#connection.run({ text: sql }, this.#lender.commandTimeoutMs, undefined);
+  /** Whether the connection was given back, and may be somebody else's: by this one, or by one around it that did not wait. */
+  #isOver(): boolean {
+    if (this.#returned || this.#outer === undefined) return this.#returned;
+    return this.#outer.#isOver();
+  }
+
+  #checkHeld(): void {
+    if (!this.#isOver()) return;
+    throw new PoolError(
+      'ERR_RELEASED',
+      'This connection was given back to its pool: the function it was lent to has ended',
+    );
   }
 
   protected checkUsable(): void {
-    if (this.#returned) {
-      throw new PoolError(
-        'ERR_RELEASED',
-        'This connection was given back to its pool: the function it was lent to has ended',
-      );
-    }
+    this.#checkHeld();
     if (this.#inner) {
       throw new PoolError('ERR_RELEASED', 'A transaction runs on this connection: use the one its function was given');
     }

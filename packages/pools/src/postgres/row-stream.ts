@@ -1,9 +1,9 @@
 import { onAbort } from '../abort-listener.ts';
-import { numberOption } from '../check-options.ts';
+import { numberOption, wrongType } from '../check-options.ts';
 import type { Lending } from './lending.ts';
 import { type Lender, PooledConnection } from './pooled-connection.ts';
 import type { Row, StreamOptions } from './sql-runner.ts';
-import { commit } from './transaction.ts';
+import { endTransaction } from './transaction.ts';
 
 /** The rows of a query, through a cursor in a transaction of its own. `reset`: the session is reset after it. */
 export async function* streamRows<R extends Row>(
@@ -16,7 +16,7 @@ export async function* streamRows<R extends Row>(
 ): AsyncGenerator<R, void, undefined> {
   const { signal } = options;
   const batchSize = numberOption('PostgresPool.stream', 'batchSize', options.batchSize, 500, { min: 1, integer: true });
-  if (typeof sql !== 'string') throw new TypeError(`@x/pools: PostgresPool.stream: sql must be a text, got ${sql}`);
+  if (typeof sql !== 'string') throw wrongType('PostgresPool.stream: sql', 'a text', sql);
   signal?.throwIfAborted();
   const connection = lending.takeIdle() ?? (await lending.acquire(signal, undefined));
   const pooled = new PooledConnection(connection, lender, signal);
@@ -45,7 +45,7 @@ export async function* streamRows<R extends Row>(
     signal?.throwIfAborted();
     // An abort during the commit must not give the connection away while the commit is on its way.
     removeAbort?.();
-    await commit(connection, lender.commandTimeoutMs);
+    await endTransaction(connection, { release: undefined }, lender.commandTimeoutMs);
   } finally {
     removeAbort?.();
     leave();

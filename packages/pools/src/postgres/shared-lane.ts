@@ -3,9 +3,9 @@ import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs } from '../check-options.ts';
 import { PoolError } from '../errors.ts';
 import { isLoss } from './connect-error.ts';
+import { LanePipes } from './lane-pipes.ts';
 import type { Lending } from './lending.ts';
-import type { PgConnection } from './pg-connection.ts';
-import { Pipe, SharedStatement } from './pipe.ts';
+import { type Pipe, SharedStatement } from './pipe.ts';
 import type { PoolSettings } from './pool-options.ts';
 
 /** Runs a statement on a connection of its own. */
@@ -24,10 +24,8 @@ export class SharedLane {
   readonly #lending: Lending;
   readonly #settings: PoolSettings;
   readonly #runAlone: RunAlone;
-  /** Those that take new statements first. */
-  readonly #pipes = new Set<Pipe>();
+  readonly #pipes: LanePipes;
   readonly #waiting = new Set<SharedStatement>();
-  #acquiring = false;
   #watch: unknown;
   #moves = 0;
   #ranMs = 0;
@@ -38,6 +36,11 @@ export class SharedLane {
     this.#lending = lending;
     this.#settings = settings;
     this.#runAlone = runAlone;
+    this.#pipes = new LanePipes(lending, settings, {
+      offer: (pipe) => this.#sendWaiting(pipe),
+      refuse: (error) => this.#rejectAll(this.#waiting, error),
+      stop: (pipe, reason) => this.#rejectAll(pipe.current, reason),
+    });
   }
 
   /** How many wait for a connection. */
@@ -46,7 +49,7 @@ export class SharedLane {
   }
   /** Places in the pool's own line: the lane waits once for all its callers. */
   get places(): number {
-    return this.#acquiring && this.#lending.line.length > 0 ? 1 : 0;
+    return this.#pipes.places;
   }
   /** How often a statement was sent again on another connection. */
   get moves(): number {
@@ -88,11 +91,11 @@ export class SharedLane {
 
   /** Tells those who wait. What is under way is waited for, or stopped, by the pool. */
   close(refusal: unknown): void {
-    for (const statement of [...this.#waiting]) this.#reject(statement, refusal);
+    this.#rejectAll(this.#waiting, refusal);
   }
 
   #dispatch(statement: SharedStatement, now: number): void {
-    const pipe = this.#lending.stock.closed ? undefined : this.#pick(now);
+    const pipe = this.#lending.stock.closed ? undefined : this.#pipes.pick(now);
     if (pipe === undefined) this.#wait(statement, now);
     else this.#send(statement, pipe, now);
   }
@@ -110,71 +113,8 @@ export class SharedLane {
     }
     statement.waitsSince = now;
     this.#waiting.add(statement);
-    this.#acquire();
+    this.#pipes.acquire();
     this.#watchOn();
-  }
-
-  /** The first connection that is not behind, else one more, else the one with the least to do. */
-  #pick(now: number): Pipe | undefined {
-    let behind: Pipe | undefined;
-    for (const pipe of this.#pipes) {
-      if (!pipe.open) continue;
-      if (this.#isDue(pipe, now)) {
-        pipe.open = false;
-        continue;
-      }
-      const oldest = pipe.sent[0];
-      if (oldest === undefined || now - oldest.sentAt < behindMs) return pipe;
-      if (behind === undefined || pipe.sent.length < behind.sent.length) behind = pipe;
-    }
-    const idle = this.#lending.takeIdle();
-    if (idle !== undefined) {
-      // It is given back when there is nothing to read, which may be never.
-      this.#lending.leaks.returned(idle);
-      return this.#open(idle);
-    }
-    if (behind !== undefined && this.#lending.stock.hasRoom) this.#acquire();
-    return behind;
-  }
-
-  /** Whether a connection has to go back to the pool: it is old, or others have waited for one for a while. */
-  #isDue(pipe: Pipe, now: number): boolean {
-    const { connection, since } = pipe;
-    if (connection.broken !== undefined || connection.isSpent(now)) return true;
-    return this.#lending.line.length > this.places && now - since > holdMs;
-  }
-
-  #open(connection: PgConnection): Pipe {
-    const { clock } = this.#settings;
-    const pipe = new Pipe(connection, clock.now());
-    this.#pipes.add(pipe);
-    connection.beginPipeline({
-      onAnswered: () => this.#leaveIfDone(pipe),
-      onStop: (reason) => {
-        pipe.open = false;
-        for (const statement of [...pipe.sent]) if (statement.pipe === pipe) this.#reject(statement, reason);
-        connection.cancel();
-      },
-    });
-    this.#watchOn();
-    return pipe;
-  }
-
-  #acquire(): void {
-    if (this.#acquiring) return;
-    this.#acquiring = true;
-    this.#lending.acquireForMany().then(
-      (connection) => {
-        this.#acquiring = false;
-        const pipe = this.#open(connection);
-        const now = this.#settings.clock.now();
-        for (const statement of [...this.#waiting]) this.#send(statement, pipe, now);
-      },
-      (error: unknown) => {
-        this.#acquiring = false;
-        for (const statement of [...this.#waiting]) this.#reject(statement, error);
-      },
-    );
   }
 
   #send(statement: SharedStatement, pipe: Pipe, now: number): void {
@@ -183,7 +123,15 @@ export class SharedLane {
     statement.sentAt = now;
     if (statement.deadline === undefined) statement.deadline = now + this.#settings.commandTimeoutMs;
     pipe.sent.push(statement);
+    this.#watchOn();
     pipe.connection.pipe(statement.command, (error, result) => this.#answered(statement, pipe, error, result));
+  }
+
+  #sendWaiting(pipe: Pipe): void {
+    const now = this.#settings.clock.now();
+    for (const statement of [...this.#waiting]) this.#send(statement, pipe, now);
+    // Those it was meant for may have left.
+    this.#pipes.leaveIfDone(pipe);
   }
 
   #answered(statement: SharedStatement, pipe: Pipe, error: unknown, result: pg.QueryResult | undefined): void {
@@ -192,7 +140,7 @@ export class SharedLane {
     if (result !== undefined) this.#resolve(statement, result);
     // The copy of a statement that was sent again elsewhere counts only if it succeeds.
     else if (!statement.settled && statement.pipe === pipe) this.#failed(statement, pipe, error);
-    if (pipe.sent.length === 0) this.#leaveIfDone(pipe);
+    if (pipe.sent.length === 0) this.#pipes.leaveIfDone(pipe);
   }
 
   #failed(statement: SharedStatement, pipe: Pipe, error: unknown): void {
@@ -238,6 +186,10 @@ export class SharedLane {
     if (this.#settle(statement)) statement.reject(error);
   }
 
+  #rejectAll(statements: Iterable<SharedStatement>, error: unknown): void {
+    for (const statement of [...statements]) this.#reject(statement, error);
+  }
+
   #settle(statement: SharedStatement): boolean {
     if (statement.settled) return false;
     statement.settled = true;
@@ -246,14 +198,6 @@ export class SharedLane {
     if (statement.timer !== undefined) clock.clearTimeout(statement.timer);
     statement.removeAbort?.();
     return true;
-  }
-
-  #leaveIfDone(pipe: Pipe): void {
-    const { connection } = pipe;
-    if (pipe.sent.length > 0 || !(connection.answered || connection.broken !== undefined)) return;
-    if (!this.#pipes.delete(pipe)) return;
-    connection.endPipeline();
-    this.#lending.release(connection, this.#settings.reset === 'always');
   }
 
   #watchOn(): void {
@@ -274,7 +218,7 @@ export class SharedLane {
         if (current !== pipe || timer !== undefined || deadline === undefined || deadline > now) continue;
         this.#giveUp(statement, timedOut(this.#settings.commandTimeoutMs));
       }
-      this.#leaveIfDone(pipe);
+      this.#pipes.leaveIfDone(pipe);
     }
     const { acquireTimeoutMs } = this.#settings;
     for (const statement of [...this.#waiting]) {
@@ -295,10 +239,6 @@ export class SharedLane {
   }
 }
 
-/** A connection whose oldest statement was sent so long ago is behind: another one may take the next. Milliseconds. */
-const behindMs = 5;
-/** How long a connection is kept while others wait for one. Milliseconds. */
-const holdMs = 50;
 /**
  * A statement runs for long when it is found running so often. Twice, so that answers which arrived while this process was
  * busy are read in between.

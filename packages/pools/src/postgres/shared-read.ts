@@ -12,6 +12,9 @@ export function sharedRead(command: pg.QueryConfig): pg.QueryConfig {
       "@x/pools: PostgresPool.query: lane: 'shared' must be given a statement that reads (SELECT, WITH, VALUES, TABLE, SHOW, EXPLAIN), got another",
     );
   }
+  if ((command as { rows?: unknown }).rows !== undefined) {
+    throw new TypeError("@x/pools: PostgresPool.query: lane: 'shared' must be given a statement without rows, got one");
+  }
   return Object.assign(command, { queryMode: 'extended' });
 }
 

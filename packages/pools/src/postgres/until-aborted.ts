@@ -5,7 +5,8 @@ export function untilAborted<T>(work: Promise<T>, signal: AbortSignal | undefine
   if (signal === undefined) return work;
   return new Promise((resolve, reject) => {
     const remove = onAbort(signal, () => reject(signal.reason));
-    work.then(resolve, reject).finally(remove);
+    // What a caller without types gives may be no promise.
+    Promise.resolve(work).then(resolve, reject).finally(remove);
     if (signal.aborted) reject(signal.reason);
   });
 }

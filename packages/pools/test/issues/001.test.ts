@@ -1,18 +1,10 @@
-import { type PostgresService, startPostgres } from '@x/local-services';
-import { PostgresPool } from '@x/pools/postgres';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { ownDatabase } from '../own-database.ts';
 
-let postgres: PostgresService;
-let url: string;
-
-beforeAll(async () => {
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-afterAll(() => postgres?.[Symbol.asyncDispose]());
+const open = ownDatabase();
 
 test('a stream that was aborted cannot commit the transaction of who got its connection next', async () => {
-  await using pool = new PostgresPool({ connectionString: url, minSize: 1, maxSize: 1 });
+  await using pool = open();
   await pool.query('CREATE TABLE written (n int)');
   const controller = new AbortController();
   const rows = pool.stream('SELECT 1 AS a', [], { signal: controller.signal });
@@ -31,13 +23,13 @@ test('a stream that was aborted cannot commit the transaction of who got its con
 });
 
 test('the signal of a transaction stops a statement that has a signal of its own', async () => {
-  await using pool = new PostgresPool({ connectionString: url, minSize: 1, maxSize: 1 });
+  await using pool = open();
   const controller = new AbortController();
   const running = pool.transaction(
     (tx) => tx.query('SELECT pg_sleep(60)', [], { signal: new AbortController().signal }),
     { signal: controller.signal },
   );
-  await using watch = new PostgresPool({ connectionString: url, minSize: 1, maxSize: 1 });
+  await using watch = open();
   const sleeping = async () =>
     (await watch.fetch(`SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'`))
       .length;

@@ -1,18 +1,7 @@
-import { type PostgresService, startPostgres } from '@x/local-services';
-import { PostgresPool, type PostgresPoolOptions } from '@x/pools/postgres';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import { ownDatabase } from '../own-database.ts';
 
-let postgres: PostgresService;
-let url: string;
-
-beforeAll(async () => {
-  postgres = await startPostgres();
-  url = await postgres.createDatabase();
-});
-afterAll(() => postgres?.[Symbol.asyncDispose]());
-
-const open = (options: PostgresPoolOptions = {}) =>
-  new PostgresPool({ connectionString: url, minSize: 1, maxSize: 1, ...options });
+const open = ownDatabase();
 
 test('of a text with several statements the last one counts', async () => {
   await using pool = open();
