@@ -53,11 +53,12 @@ export function newBatchEvent(kind: BatchEvent['kind'], name: string | null, par
   return { kind, name, partition, size: 0, waitMs: 0, runMs: 0, outcome: undefined, error: undefined };
 }
 
-/** Tells whoever listens that the batch has ended. A listener that throws breaks nothing. */
-export function publishEnd(event: BatchEvent, onBatch: ((event: BatchEvent) => void) | undefined): void {
+/** Tells whoever listens that the batch has ended. A listener that throws, or rejects, breaks nothing. */
+export function publishEnd(event: BatchEvent, onBatch: ((event: BatchEvent) => unknown) | undefined): void {
   if (endChannel.hasSubscribers) endChannel.publish(event);
   try {
-    onBatch?.(event);
+    const told = onBatch?.(event);
+    if (told instanceof Promise) told.catch(() => {});
   } catch {
     // What watches batches must not fail the callers who wait for one.
   }

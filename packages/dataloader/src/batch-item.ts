@@ -1,5 +1,6 @@
 import type { AsyncResource } from 'node:async_hooks';
 import type { Queued } from './item-queue.ts';
+import { whenAborted } from './when-aborted.ts';
 
 /** One item that was submitted, and its caller. */
 export class BatchItem<T, Result> implements Queued<BatchItem<T, Result>> {
@@ -33,9 +34,7 @@ export class BatchItem<T, Result> implements Queued<BatchItem<T, Result>> {
 
   /** Calls `onAbort` when `signal` aborts before the item is settled. */
   watch(signal: AbortSignal, onAbort: (item: this, reason: unknown) => void): void {
-    const listener = () => onAbort(this, signal.reason);
-    signal.addEventListener('abort', listener, { once: true });
-    this.#stopListening = () => signal.removeEventListener('abort', listener);
+    this.#stopListening = whenAborted(signal, () => onAbort(this, signal.reason));
   }
 
   /** Gives the caller, unless they have left, what became of the item. */

@@ -63,7 +63,7 @@ export class BatchQueue<K, V> {
 
   /** The batch that a hit in `partition` waits for now. */
   open(partition: unknown): Batch<K, V> {
-    const current = partition === undefined ? this.#current : this.#partitions?.get(partition);
+    const current = this.#openIn(partition);
     if (
       current !== undefined &&
       current.keys.length < this.#maxBatchSize &&
@@ -74,9 +74,13 @@ export class BatchQueue<K, V> {
     return this.#begin(partition);
   }
 
-  /** The batch that `key` joins now. */
-  openFor(key: K, partition: unknown): Batch<K, V> {
+  /** The batch that `key` joins now; if it is there already, known by `cacheKey`, the open one, full or not. */
+  openFor(key: K, partition: unknown, cacheKey: unknown): Batch<K, V> {
     const { weightOf, maxBatchWeight } = this.#options;
+    if (cacheKey !== undefined) {
+      const current = this.#openIn(partition);
+      if (current?.positionOf(cacheKey) !== undefined) return current;
+    }
     if (weightOf === undefined) return this.open(partition);
     const weight = weightOf(key);
     if (!(Number.isFinite(weight) && weight >= 0)) throw wrongOption('weightOf(key)', 'a finite number >= 0', weight);
@@ -87,6 +91,10 @@ export class BatchQueue<K, V> {
     }
     batch.weight += weight;
     return batch;
+  }
+
+  #openIn(partition: unknown): Batch<K, V> | undefined {
+    return partition === undefined ? this.#current : this.#partitions?.get(partition);
   }
 
   #begin(partition: unknown): Batch<K, V> {
@@ -142,12 +150,22 @@ export class BatchQueue<K, V> {
       if (scheduled) this.#dispatch(batch);
       else batch.due = true;
     };
-    if (typeof schedule === 'function') schedule(dispatch);
+    if (typeof schedule === 'function') this.#scheduleBy(schedule, batch, dispatch);
     else if (schedule === 'immediate') setImmediate(dispatch);
     else if (schedule === 'adaptive') this.#gather(batch, dispatch);
     else if (this.#slides) slidingWindow(clock, schedule as { windowMs: number }, batch, dispatch);
     else batch.timer = clock.setTimeout(dispatch, (schedule as { windowMs: number }).windowMs);
     scheduled = true;
+  }
+
+  #scheduleBy(schedule: ScheduleFn, batch: Batch<K, V>, dispatch: () => void): void {
+    try {
+      schedule(dispatch);
+    } catch (error) {
+      // The load that opened the batch throws this, as upstream's does. Nobody else may join what is never dispatched.
+      this.#close(batch);
+      throw error;
+    }
   }
 
   #gather(batch: Batch<K, V>, dispatch: () => void): void {

@@ -17,7 +17,7 @@ export function valuesInOrder<K>(
   if (isMap(results)) return keys.map((key) => fromMap(results, key, cacheKeyFn, name, missing));
   if (!Array.isArray(results) && !isArrayLike(results)) {
     throw new BatchResultError(
-      `${CONTRACT}, but the function did not return a Promise of an Array: ${String(results)}.${about(name, keys.length)}`,
+      `${CONTRACT}, but the function did not return a Promise of an Array: ${textOf(results)}.${about(name, keys.length)}`,
       keys.length,
     );
   }
@@ -61,6 +61,15 @@ export function brokenCall(what: string, name: string | null, keys: number, caus
   return new BatchResultError(`${CONTRACT}, but the function ${what}.${about(name, keys)}`, keys, undefined, { cause });
 }
 
+/** For a message: also of what has no text (`Object.create(null)`), which `String` throws for. */
+export function textOf(value: unknown): string {
+  try {
+    return String(value);
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}
+
 export function isArrayLike(value: unknown): value is ArrayLike<unknown> {
   if (typeof value !== 'object' || value === null) return false;
   const { length } = value as { length?: unknown };
@@ -93,7 +102,7 @@ function fromMap<K>(
   if (value !== undefined || map.has(key)) return value;
   const cacheKey = cacheKeyFn(key);
   if (cacheKey !== key && map.has(cacheKey)) return map.get(cacheKey);
-  if (missing === 'error') return new MissingKeyError(`no value for key ${String(key)}.${loaderNamed(name)}`);
+  if (missing === 'error') return new MissingKeyError(`no value for key ${textOf(key)}.${loaderNamed(name)}`);
   return missing === 'null' ? null : undefined;
 }
 
@@ -111,5 +120,5 @@ function about(name: string | null, keys: number, values?: number, always = fals
 // Enough of them to see what went wrong, not ten thousand.
 function shown(list: ArrayLike<unknown>): string {
   const first = Array.prototype.slice.call(list, 0, 100);
-  return list.length > 100 ? `${String(first)},…` : String(first);
+  return list.length > 100 ? `${textOf(first)},…` : textOf(first);
 }

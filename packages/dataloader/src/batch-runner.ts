@@ -1,7 +1,7 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import type { Batch } from './batch.ts';
 import { type BatchEvent, endChannel, newBatchEvent, publishEnd, startChannel } from './batch-events.ts';
-import { brokenCall, isError, type Missing, valuesInOrder } from './batch-results.ts';
+import { brokenCall, isError, type Missing, textOf, valuesInOrder } from './batch-results.ts';
 import type { Clock } from './clock.ts';
 import { type Entry, fail, succeed } from './entry.ts';
 import { BatchTimeoutError } from './errors.ts';
@@ -125,13 +125,13 @@ export class BatchRunner<K, V> {
     try {
       const called = this.#resource.runInAsyncScope(this.#callFor, this, batch, given);
       if (typeof (called as PromiseLike<unknown> | undefined)?.then !== 'function') {
-        throw brokenCall(`did not return a Promise: ${String(called)}`, name, size);
+        throw brokenCall(`did not return a Promise: ${textOf(called)}`, name, size);
       }
       promise = called as PromiseLike<unknown>;
     } catch (error) {
       const known = (error as { code?: unknown } | undefined)?.code === 'ERR_BATCH_RESULT';
       if (!batch.settled) {
-        this.#fail(batch, known ? error : brokenCall(`errored synchronously: ${String(error)}`, name, size, error));
+        this.#fail(batch, known ? error : brokenCall(`errored synchronously: ${textOf(error)}`, name, size, error));
       }
       this.#makeRoom();
       return;

@@ -1,5 +1,6 @@
 import { type DataLoader, viewOf } from './data-loader.ts';
 import type { Loader } from './loader-view.ts';
+import { wrongOption } from './option-checks.ts';
 
 /** The loaders that a factory makes, by name. */
 // biome-ignore lint/suspicious/noExplicitAny: loaders of all kinds of keys and values together; `for` gives each its own types back
@@ -30,6 +31,7 @@ export function createLoaders<Set extends LoaderSet>(factory: () => Set): Shared
   return {
     ...loaders,
     for(ctx: object): LoaderViews<Set> {
+      if (typeof ctx !== 'object' || ctx === null) throw wrongOption('for(ctx)', 'given an object', ctx);
       let view = views.get(ctx);
       if (view === undefined) {
         view = createViews(loaders, ctx);

@@ -4,6 +4,7 @@ import type { BatchQueue } from './batch-queue.ts';
 import { isError } from './batch-results.ts';
 import type { CacheMap } from './cache-map.ts';
 import { type Entry, FAILED, KEPT, knownEntry, PENDING, VALUE } from './entry.ts';
+import { whenAborted } from './when-aborted.ts';
 
 export interface LoadOptions {
   /** Ends this caller's wait at once with `signal.reason`; others who wait for the key are not affected. */
@@ -91,7 +92,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     const entry = entries.get(cacheKey);
     // What another partition has asked for is not this one's to see.
     if (entry && entry.partition === partition) return this.#hit(key, entry, signal);
-    const batch = queue.openFor(key, partition);
+    const batch = queue.openFor(key, partition, this.#dedupe ? cacheKey : undefined);
     const added = this.#join(key, cacheKey, batch);
     const promise = added.result as Promise<V>;
     entries.set(cacheKey, added);
@@ -169,7 +170,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
       return Promise.reject(error);
     }
     if (cached !== undefined && cached !== null) return this.#hitPromise(key, cached, partition, signal);
-    const batch = queue.openFor(key, partition);
+    const batch = queue.openFor(key, partition, this.#dedupe ? cacheKey : undefined);
     const entry = this.#join(key, cacheKey, batch);
     const promise = entry.result as Promise<V>;
     this.#behind?.set(promise, entry);
@@ -190,7 +191,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     queue.hits += 1;
     const source = entry.batch;
     if (source !== undefined) queue.awaited(source);
-    if (entry.state === KEPT) return this.#waited(key, entry.result as Promise<V>, source, signal);
+    if (!this.#orderedHits || entry.state === KEPT) return this.#waited(key, promiseOfEntry(entry), source, signal);
     const open = queue.open(entry.partition);
     const promise = source === open ? (entry.result as Promise<V>) : open.hit(entry);
     const waited = this.#waited(key, promise, source, signal);
@@ -232,12 +233,10 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
 
 function orAborted<K, V>(promise: Promise<V>, batch: Batch<K, V> | undefined, signal: AbortSignal): Promise<V> {
   return new Promise<V>((resolve, reject) => {
-    const onAbort = () => {
+    const done = whenAborted(signal, () => {
       reject(signal.reason);
       batch?.leave(signal.reason);
-    };
-    signal.addEventListener('abort', onAbort, { once: true });
-    const done = () => signal.removeEventListener('abort', onAbort);
+    });
     promise.then(
       (value) => {
         done();
@@ -249,6 +248,12 @@ function orAborted<K, V>(promise: Promise<V>, batch: Batch<K, V> | undefined, si
       },
     );
   });
+}
+
+/** What the entry comes to, by itself. One whose own hits are ordered has let go of its promise once it has settled. */
+function promiseOfEntry<K, V>({ state, result }: Entry<K, V>): Promise<V> {
+  if (state === VALUE) return Promise.resolve(result as V);
+  return state === FAILED ? Promise.reject(result) : (result as Promise<V>);
 }
 
 function promiseOf<V>(value: V | PromiseLike<V> | Error): Promise<V> {

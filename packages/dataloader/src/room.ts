@@ -1,3 +1,5 @@
+import { whenAborted } from './when-aborted.ts';
+
 /** Producers who wait for room in a queue, and are told in order of asking, as many as there is room for. */
 export class Room {
   readonly #free: () => number;
@@ -15,13 +17,13 @@ export class Room {
     return new Promise<void>((resolve, reject) => {
       const tell = () => {
         this.#waiters.delete(tell);
-        signal?.removeEventListener('abort', tell);
+        stopListening?.();
         const error = signal?.aborted ? signal.reason : refusal();
         if (signal?.aborted || error !== undefined) reject(error);
         else resolve();
       };
       this.#waiters.add(tell);
-      signal?.addEventListener('abort', tell, { once: true });
+      const stopListening = signal && whenAborted(signal, tell);
       this.tell();
     });
   }

@@ -47,7 +47,8 @@ export async function validateBatch<Output>(
       `@x/dataloader: validateBatch: schema must be a Standard Schema validator (such as a zod schema), got ${String(schema)}`,
     );
   }
-  const results = await Promise.all(Array.from(items, (item) => standard.validate(item)));
+  // `async`, so that what is thrown for one item does not leave the rejections of others to nobody.
+  const results = await Promise.all(Array.from(items, async (item) => standard.validate(item)));
   const valid: Output[] = [];
   const errors: ItemError[] = [];
   for (const [index, result] of results.entries()) {

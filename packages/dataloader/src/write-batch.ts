@@ -1,7 +1,7 @@
 import type { AsyncResource } from 'node:async_hooks';
 import { type BatchEvent, endChannel, joinChannel, newBatchEvent, publishEnd, startChannel } from './batch-events.ts';
 import type { BatchItem } from './batch-item.ts';
-import { isArrayLike, isError } from './batch-results.ts';
+import { isArrayLike, isError, textOf } from './batch-results.ts';
 import type { Clock } from './clock.ts';
 import { BatchResultError, BatchTimeoutError } from './errors.ts';
 
@@ -154,7 +154,7 @@ function resultsInOrder(results: unknown, length: number, label: string): ArrayL
   if (results === undefined) return undefined;
   if (!Array.isArray(results) && !isArrayLike(results)) {
     throw new BatchResultError(
-      `${label}: the batch function must resolve to an array or nothing, got ${String(results)}`,
+      `${label}: the batch function must resolve to an array or nothing, got ${textOf(results)}`,
       length,
     );
   }

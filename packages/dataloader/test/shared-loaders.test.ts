@@ -150,6 +150,11 @@ describe('createLoaders', () => {
     expect(refs.filter((ref) => ref.deref() !== undefined).length).toBeLessThanOrEqual(1);
   });
 
+  it.each([null, undefined, 'session'])('has no view for %j', (ctx) => {
+    const loaders = createLoaders(() => ({ users: new DataLoader<string, string>(async (ids) => ids) }));
+    expect(() => loaders.for(ctx as never)).toThrow(/@x\/dataloader: for\(ctx\) must be given an object, got/);
+  });
+
   it('refuses a loader named "for"', () => {
     expect(() => createLoaders(() => ({ for: new DataLoader<number, number>(async (keys) => keys) }))).toThrow('"for"');
   });

@@ -68,7 +68,9 @@ export class LoaderModel {
       this.#hit(owner, cached, partition, load);
       return;
     }
-    const batch = this.#openFor(key, partition);
+    const open = this.#open.get(partition);
+    const there = owner.dedupe && open?.located.has(this.#cacheKey(key)) === true;
+    const batch = there && open !== undefined ? open : this.#openFor(key, partition);
     const entry = this.#join(owner, key, batch);
     owner.cache?.set(this.#cacheKey(key), entry);
     this.#stay(load, batch);
@@ -182,7 +184,7 @@ export class LoaderModel {
   #hit(owner: ModelOwner, entry: ModelEntry, partition: unknown, load: ModelLoad): void {
     this.stats.hits += 1;
     const source = entry.outcome === undefined ? entry.batch : undefined;
-    const waitsForNoBatch = owner.knowsPartitions ? entry.kept : !owner.ordered;
+    const waitsForNoBatch = !owner.ordered || (owner.knowsPartitions && entry.kept);
     if (waitsForNoBatch) {
       this.#stay(load, source);
       this.#wait(load, entry);
