@@ -3,6 +3,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { pathToFileURL } from 'node:url';
 import { parentPort } from 'node:worker_threads';
+import { cloneable, sendable, sendFailuresInstead, thrown } from './task-outcome.mjs';
 
 /** The task, in all that it has begun: `{ over }`. */
 const current = new AsyncLocalStorage();
@@ -11,7 +12,7 @@ const isLate = () => current.getStore()?.over === true;
 
 process.on('uncaughtException', (error) => {
   // What nobody can be blamed for, and what the running task does, ends the thread as ever.
-  // Node does not copy a DOMException, such as that of a result that cannot be cloned, to the other thread.
+  // Node does not copy a DOMException to the other thread.
   if (!isLate()) throw error instanceof DOMException ? new Error(error.message) : error;
   parentPort.postMessage({ late: cloneable(error) });
 });
@@ -22,69 +23,73 @@ process.exit = (code) => {
   return exit(code);
 };
 
+/** The task that was begun last. */
+let latest = { over: true };
+sendFailuresInstead(() => !latest.over);
+
 // After what stands above, which has to hold for what the file does as it is loaded.
 const [file] = process.argv.splice(2, 1);
 const tasks = await import(pathToFileURL(file).href);
 
-/** What the pool calls, with the name of a task, its input, and where its progress goes if anybody wants to hear of it. */
-export async function run([name, input, port]) {
-  // Between tasks the thread waits outside of its event loop, which alone lets go of the ports of earlier tasks.
-  if (port !== undefined) await new Promise(setImmediate);
+/** What the pool calls for the task that has no name and tells of no progress: its input comes without a wrapping. */
+export function runDefault(input) {
+  return perform(find('default'), input, { over: false }, deaf);
+}
+
+/** What the pool calls for any other: its name, its input, and where its progress goes if anybody wants to hear of it. */
+export function run([name, input, port]) {
   const task = find(name);
   const call = { over: false };
+  if (port === undefined) return perform(task, input, call, deaf);
   const context = {
     progress: (value) => {
-      if (port !== undefined && !call.over) port.postMessage(value);
+      if (!call.over) port.postMessage(value);
     },
   };
+  // Between tasks the thread waits outside of its event loop, which alone lets go of the ports of earlier tasks.
+  return new Promise(setImmediate).then(() => perform(task, input, call, context));
+}
+
+/** Nobody listens. One for all, so none may change it. */
+const deaf = Object.freeze({ progress() {} });
+
+/** Without a promise where the task gives none: each costs the thread as much as all the rest of this. */
+function perform(task, input, call, context) {
+  latest = call;
+  let lasts = false;
   try {
-    return await current.run(call, task, input, context);
+    const result = current.run(call, task, input, context);
+    lasts = typeof result?.then === 'function';
+    return lasts ? outcome(result, call) : sendable(result);
   } catch (error) {
-    throw { thrown: cloneable(error), properties: properties(error) };
+    throw thrown(error);
+  } finally {
+    if (!lasts) call.over = true;
+  }
+}
+
+async function outcome(promise, call) {
+  try {
+    return sendable(await promise);
+  } catch (error) {
+    throw thrown(error);
   } finally {
     call.over = true;
   }
 }
 
-/** An export of that name, or a member of a default export that is an object. */
+const found = new Map();
+
+/** An export of that name, or a member of a default export that is an object. Looked up once: exports do not change. */
 function find(name) {
+  let task = found.get(name);
+  if (task !== undefined) return task;
   for (const holder of [tasks, tasks.default]) {
     if (holder == null || !Object.hasOwn(holder, name)) continue;
-    if (typeof holder[name] === 'function') return holder[name];
+    task = holder[name];
+    if (typeof task !== 'function') continue;
+    found.set(name, task);
+    return task;
   }
   throw { noSuchTask: true };
-}
-
-function cloneable(error) {
-  try {
-    // A DOMException comes out of the clone as an empty object.
-    if (error instanceof DOMException) return new Error(error.message);
-    structuredClone(error);
-    return error;
-  } catch {
-    return copied(error);
-  }
-}
-
-/** The text of what cannot be cloned; even to read that may throw. */
-function copied(error) {
-  try {
-    return new Error(String(error?.message ?? error));
-  } catch {
-    return new Error('The task threw something that cannot be read');
-  }
-}
-
-/** What an error carries beside its message and stack, which is all that the structured clone of one keeps. */
-function properties(error) {
-  const kept = {};
-  if (!(error instanceof Error)) return kept;
-  for (const key of ['name', ...Object.keys(error)]) {
-    try {
-      kept[key] = structuredClone(error[key]);
-    } catch {
-      // Functions, and getters that throw, stay here.
-    }
-  }
-  return kept;
 }

@@ -46,7 +46,9 @@ export type PoolErrorCode =
   /** The worker thread that ran the task ended: out of memory, `process.exit`, an error outside the task. */
   | 'ERR_WORKER_LOST'
   /** The worker file has no task of that name. */
-  | 'ERR_NO_SUCH_TASK';
+  | 'ERR_NO_SUCH_TASK'
+  /** What the task returned cannot be copied to another thread: a function, a symbol, a buffer that is gone. */
+  | 'ERR_RESULT_NOT_CLONEABLE';
 
 export interface PoolErrorDetails {
   cause?: unknown;

@@ -61,10 +61,11 @@ describe('a task that is running', () => {
     const pool = open();
     await expect(pool.run(() => {})).rejects.toMatchObject({ name: 'DataCloneError' });
     await expect(pool.run(undefined, { name: 'uncloneable' })).rejects.toMatchObject({
-      code: 'ERR_WORKER_LOST',
+      code: 'ERR_RESULT_NOT_CLONEABLE',
       cause: { message: expect.stringContaining('could not be cloned') },
     });
     expect(await pool.run(1)).toBe(1);
+    expect(pool.stats()).toMatchObject({ failed: 2, replaced: 0, threads: 1 });
   });
 
   it('is given what was moved, and sees only its own command line', async () => {

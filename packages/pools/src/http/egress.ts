@@ -1,6 +1,7 @@
 import type { LookupAddress, LookupAllOptions } from 'node:dns';
 import { isIP, type LookupFunction } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import { wrongType } from '../check-options.ts';
 import { PoolError } from '../errors.ts';
 
 /** What a pool may connect to. Without a policy it connects to whatever it is asked to. */
@@ -44,6 +45,7 @@ export class Egress {
   constructor(policy: EgressPolicy | undefined, lookup: LookupAll) {
     this.#policy = policy;
     this.#lookup = lookup;
+    if (policy !== undefined) checkPolicy(policy);
     const urls = (policy?.allowOrigins ?? []).map(parseOrigin);
     for (const url of urls) this.#listed.set(url.origin, this.#ruleOf(url, urls));
   }
@@ -121,6 +123,30 @@ export class Egress {
         `is listed, but resolves to ${address}, a private or special address; if that is meant, list ${alsoList} too`,
       );
     };
+  }
+}
+
+/** A guard that was meant and is not there is worse than none: nothing that looks like one is taken for another. */
+function checkPolicy(policy: EgressPolicy): void {
+  const { allowPublic, allowPrivate, allowOrigins, allowSchemes, allowPorts } = policy;
+  for (const [option, value] of Object.entries({ allowPublic, allowPrivate })) {
+    if (value === undefined || typeof value === 'boolean') continue;
+    throw wrongType(`HttpPool.egress.${option}`, 'true or false', value);
+  }
+  for (const [option, value] of Object.entries({ allowOrigins, allowSchemes, allowPorts })) {
+    if (value !== undefined && !Array.isArray(value)) throw wrongType(`HttpPool.egress.${option}`, 'an array', value);
+  }
+  for (const scheme of allowSchemes ?? []) {
+    if (scheme === 'http' || scheme === 'https') continue;
+    throw new TypeError(
+      `@x/pools: HttpPool.egress.allowSchemes must hold "http" or "https", got ${JSON.stringify(scheme)}`,
+    );
+  }
+  for (const port of allowPorts ?? []) {
+    if (Number.isInteger(port) && port >= 1 && port <= 65_535) continue;
+    throw new TypeError(
+      `@x/pools: HttpPool.egress.allowPorts must hold ports from 1 to 65535, got ${JSON.stringify(port)}`,
+    );
   }
 }
 

@@ -120,10 +120,10 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
       this.abort(tooLarge(this.#maxBytes));
       return;
     }
-    const encoding = headers['content-encoding'];
+    const encoding: string | string[] | undefined = headers['content-encoding'];
     const hasBody = this.#request.method !== 'HEAD' && status !== 204 && status !== 304;
     if (hasBody && length > 0) this.#missing = length;
-    const body = new Body(this.#maxBytes, hasBody ? encoding : undefined, this);
+    const body = new Body(this.#maxBytes, hasBody ? list(encoding) : undefined, this);
     this.#body = body;
     this.#receiver.answered(this, { status, headers, body });
   }
@@ -178,6 +178,11 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
     this.#left = true;
     this.#connections.leave(this.#connection, failed);
   }
+}
+
+/** A list that came in several lines is one list (RFC 9110, 5.3). */
+function list(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? header.join(',') : header;
 }
 
 /** RFC 9110, 9.2.1, without TRACE: what may be sent twice without a thought. */

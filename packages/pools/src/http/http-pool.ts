@@ -1,71 +1,18 @@
 import { lookup as dnsLookup } from 'node:dns';
 import type { Dispatcher } from 'undici';
-import { numberOption } from '../check-options.ts';
+import { checkCallOptions, numberOption } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { Call, type CallContext } from './call.ts';
 import { Connections } from './connections.ts';
 import { DnsCache } from './dns-cache.ts';
-import { Egress, type EgressPolicy, type LookupAll } from './egress.ts';
-import { Hedge, type HedgePolicy } from './hedge.ts';
+import { Egress } from './egress.ts';
+import { Hedge } from './hedge.ts';
 import { PoolDispatcher } from './pool-dispatcher.ts';
+import { checkKinds, type HttpPoolOptions } from './pool-options.ts';
 import { type HttpRequestOptions, headerRecord, hopRequest } from './request.ts';
 import { type HttpResponse, retryAfter } from './response.ts';
-import { Retry, type RetryPolicy } from './retry.ts';
-
-export interface HttpPoolOptions {
-  /** In errors and metrics. Default `http`. */
-  name?: string | undefined;
-  /** Connections over all origins. Default 100, from 1. */
-  maxConnections?: number | undefined;
-  /** Connections kept open without work, over all origins. Default 20, from 0. */
-  maxKeepAliveConnections?: number | undefined;
-  /** Connections to one origin. Default: as many as leave room for other origins (at most 16 times what is left over). */
-  maxConnectionsPerOrigin?: number | undefined;
-  /** Requests that may wait for a connection; one more is refused with ERR_OVERLOADED. Default 10,000, from 0. */
-  maxQueued?: number | undefined;
-  /** How long a connection without work is kept. Milliseconds, default 30,000. */
-  keepAliveMs?: number | undefined;
-  /** Total time of a request: queue, redirects and body. Milliseconds, default 30,000; Infinity for none. */
-  timeoutMs?: number | undefined;
-  /** Time to make a connection, TLS included. Milliseconds, default 10,000. */
-  connectTimeoutMs?: number | undefined;
-  /** Time from the request being sent to the end of the response's headers. Milliseconds, default 0: only `timeoutMs` counts. */
-  headersTimeoutMs?: number | undefined;
-  /** Time between two pieces of a body. Milliseconds, default 0: only `timeoutMs` counts. */
-  bodyTimeoutMs?: number | undefined;
-  /** HTTP/2 with servers that offer it in the TLS handshake. Default true. */
-  http2?: boolean | undefined;
-  /** Redirects followed; 0 gives the redirect itself as the response. Default 5. */
-  maxRedirects?: number | undefined;
-  /** The most bytes of a body, as they arrive and after inflation. Default 10,485,760 (10 MiB); Infinity for no limit. */
-  maxResponseBytes?: number | undefined;
-  /**
-   * Repeats idempotent requests (GET, HEAD, OPTIONS, PUT, DELETE) that failed in the network or were answered 408, 429, 502,
-   * 503 or 504, within `timeoutMs`. Default: none, since what is above the pool may repeat as well, and the loads multiply.
-   */
-  retry?: RetryPolicy | undefined;
-  /**
-   * Sends a GET, HEAD or OPTIONS once more, over another connection, when no answer has begun after so long, and takes the
-   * first answer. Default: none. `{}`: after what 95 % of the origin's latest answers took at most.
-   */
-  hedge?: HedgePolicy | undefined;
-  /** What may be connected to. Default: anything. `{}` is a guard against server-side request forgery: public addresses only. */
-  egress?: EgressPolicy | undefined;
-  /** Options for TLS, as of `tls.connect`: `ca`, `cert`, `key`, `rejectUnauthorized`, … */
-  tls?: Record<string, unknown> | undefined;
-  /** Resolves names. Default `dns.lookup`. */
-  lookup?: LookupAll | undefined;
-  /**
-   * How long what a name resolved to is used for further connections; a connection that fails ends it. Milliseconds, default
-   * 10,000; 0 resolves for each connection. The egress policy looks at the addresses of every connection either way.
-   */
-  dnsCacheMs?: number | undefined;
-  /** Time. Default: the process's own. */
-  clock?: Clock | undefined;
-  /** For jitter, 0 to 1. Default `Math.random`. */
-  random?: (() => number) | undefined;
-}
+import { Retry } from './retry.ts';
 
 export interface HttpPoolStats {
   connections: number;
@@ -102,6 +49,7 @@ export class HttpPool implements AsyncDisposable {
   #onIdle: (() => void) | undefined;
 
   constructor(options: HttpPoolOptions = {}) {
+    checkKinds(options);
     const number = (
       option: keyof HttpPoolOptions & string,
       fallback: number,
@@ -162,7 +110,7 @@ export class HttpPool implements AsyncDisposable {
 
   /** Sends a request. Any status resolves; what rejects has a `code`. */
   request(url: string | URL, options: HttpRequestOptions = {}): Promise<HttpResponse> {
-    return this.#request(url, options.method ?? 'GET', options);
+    return this.#request(url, options?.method ?? 'GET', options);
   }
 
   get(url: string | URL, options: Omit<HttpRequestOptions, 'method'> = {}): Promise<HttpResponse> {
@@ -175,6 +123,7 @@ export class HttpPool implements AsyncDisposable {
 
   /** The parsed body of a 2xx response; anything else rejects, with `status` and, where the server said so, `retryAfterMs`. */
   async getJson<T = unknown>(url: string | URL, options: HttpRequestOptions = {}): Promise<T> {
+    checkCallOptions('HttpPool.getJson', options);
     const headers = { accept: 'application/json', ...headerRecord(options.headers) };
     const response = await this.request(url, { ...options, headers });
     if (response.ok) return response.json<T>();
@@ -238,6 +187,7 @@ export class HttpPool implements AsyncDisposable {
   }
 
   async #request(url: string | URL, method: string, options: HttpRequestOptions): Promise<HttpResponse> {
+    checkCallOptions('HttpPool.request', options);
     const { signal, hedge } = options;
     signal?.throwIfAborted();
     this.#requests++;

@@ -3,9 +3,8 @@ import { type HopRequest, type HopResponse, isStreamed } from './hop.ts';
 
 /** The request that a redirect asks for (RFC 9110, 15.4; fetch standard, HTTP-redirect fetch), or undefined when it is none. */
 export function redirected(request: HopRequest, response: HopResponse): HopRequest | undefined {
-  const location = response.headers.location;
-  if (!redirects.has(response.status) || location === undefined) return undefined;
-  const url = resolve(location, request.url);
+  if (!redirects.has(response.status) || response.headers.location === undefined) return undefined;
+  const url = resolve(onlyOne(response.headers.location, request), request.url);
   const dropsBody =
     response.status === 303
       ? request.method !== 'HEAD' && request.method !== 'GET'
@@ -45,6 +44,13 @@ const harmless = new Set([
   'range',
   'user-agent',
 ]);
+
+/** With two of them, which one counts is anybody's guess; fetch refuses that too. */
+function onlyOne(location: string | string[], { origin }: HopRequest): string {
+  const [first, ...others] = new Set(typeof location === 'string' ? [location] : location);
+  if (first !== undefined && others.length === 0) return first;
+  throw new PoolError('ERR_INVALID_RESPONSE', `${origin} redirected to several addresses at once`);
+}
 
 function resolve(location: string, base: URL): URL {
   const url = URL.canParse(location, base.href) ? new URL(location, base) : undefined;

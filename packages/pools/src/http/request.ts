@@ -1,3 +1,4 @@
+import { wrongType } from '../check-options.ts';
 import { PoolError } from '../errors.ts';
 import type { HopRequest } from './hop.ts';
 
@@ -21,6 +22,11 @@ export interface HttpRequestOptions {
 
 /** The first request of a call: checked, its names in lower case, its body as it is sent. */
 export function hopRequest(target: string | URL, method: string, options: HttpRequestOptions): HopRequest {
+  // By what it can do: a URL may be of another realm.
+  if (typeof target !== 'string' && typeof target?.href !== 'string') {
+    throw wrongType('HttpPool.request.url', 'a string or a URL', target);
+  }
+  if (typeof method !== 'string') throw wrongType('HttpPool.request.method', 'a string', method);
   // A URL is copied: its owner may change it while the request waits.
   const url = parseUrl(typeof target === 'string' ? target : String(target));
   if (url.protocol !== 'http:' && url.protocol !== 'https:') throw invalidUrl(`its scheme is ${url.protocol}`);
@@ -36,7 +42,17 @@ export function hopRequest(target: string | URL, method: string, options: HttpRe
     body = body.toString();
     headers['content-type'] ??= 'application/x-www-form-urlencoded;charset=UTF-8';
   }
+  if (!isSendable(body))
+    throw wrongType('HttpPool.request.body', 'a string, bytes, URLSearchParams or an async iterable', body);
   return { url, origin: url.origin, method: method.toUpperCase(), headers, body };
+}
+
+/** A FormData is none of them: what undici knows as one is its own. */
+function isSendable(body: unknown): boolean {
+  if (typeof body !== 'object' || body === null) return typeof body === 'string' || (body ?? undefined) === undefined;
+  return (
+    ArrayBuffer.isView(body) || body instanceof ArrayBuffer || body instanceof Blob || Symbol.asyncIterator in body
+  );
 }
 
 function parseUrl(text: string): URL {
@@ -71,9 +87,13 @@ export function headerRecord(headers: HttpRequestOptions['headers']): Record<str
   // Without a prototype: a header may be named `constructor`.
   const record: Record<string, string | string[]> = Object.create(null);
   if (headers === undefined) return record;
+  if (typeof headers !== 'object' || headers === null) {
+    throw wrongType('HttpPool.request.headers', 'Headers, an object or pairs', headers);
+  }
   const entries = Symbol.iterator in headers ? headers : Object.entries(headers);
   for (const [name, value] of entries as Iterable<[string, string | readonly string[] | undefined]>) {
     if (value === undefined || value === null) continue;
+    if (typeof name !== 'string') throw wrongType('HttpPool.request.headers: a name', 'a string', name);
     const key = name.toLowerCase();
     const values = Array.isArray(value) ? (value as string[]) : [String(value)];
     const before = record[key];

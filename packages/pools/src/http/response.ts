@@ -81,9 +81,10 @@ function decode(bytes: Buffer): string {
   return bytes.toString('utf8', bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? 3 : 0);
 }
 
-/** The milliseconds that a `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3). */
-export function retryAfter(header: string | undefined, wallNow: () => number): number | undefined {
-  const text = header?.trim() ?? '';
+/** The milliseconds that a `Retry-After` asks for, in seconds or as a date (RFC 9110, 10.2.3); two that differ ask for nothing. */
+export function retryAfter(header: string | string[] | undefined, wallNow: () => number): number | undefined {
+  const [only, ...others] = new Set(Array.isArray(header) ? header : [header]);
+  const text = others.length > 0 ? '' : (only?.trim() ?? '');
   if (/^\d+$/.test(text)) return Math.min(Number(text) * 1_000, Number.MAX_SAFE_INTEGER);
   // `Date.parse` takes `-1` and `1.5` for dates; those of HTTP begin with the day of the week.
   const date = /^[A-Za-z]{3,9},? /.test(text) ? Date.parse(text) : Number.NaN;

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
-import { numberOption } from '../check-options.ts';
+import { numberOption, wrongType } from '../check-options.ts';
 import { type Clock, systemClock } from '../clock.ts';
 
 export interface WorkerPoolOptions {
@@ -45,6 +45,7 @@ export interface WorkerPoolSettings {
 }
 
 export function workerPoolSettings(options: WorkerPoolOptions): WorkerPoolSettings {
+  checkKinds(options);
   const number = (option: keyof WorkerPoolOptions, fallback: number, rule: Parameters<typeof numberOption>[4]) =>
     numberOption('WorkerPool', option, options[option] as number | undefined, fallback, rule);
   const maxThreads = number('maxThreads', Math.max(1, availableParallelism() - 1), { min: 1, integer: true });
@@ -62,7 +63,7 @@ export function workerPoolSettings(options: WorkerPoolOptions): WorkerPoolSettin
     clock: options.clock ?? systemClock,
     piscina: {
       filename: taskRunner,
-      name: 'run',
+      name: 'runDefault',
       argv: [workerFile(options.filename)],
       minThreads,
       maxThreads,
@@ -76,6 +77,30 @@ export function workerPoolSettings(options: WorkerPoolOptions): WorkerPoolSettin
 }
 
 const taskRunner = fileURLToPath(new URL('../../task-runner.mjs', import.meta.url));
+
+function checkKinds(options: WorkerPoolOptions): void {
+  if (typeof options !== 'object' || options === null) throw wrongType('WorkerPool.options', 'an object', options);
+  const { filename, name, resourceLimits, env } = options;
+  if (typeof filename !== 'string' && !(filename instanceof URL)) {
+    throw wrongType('WorkerPool.filename', 'a path or a URL', filename);
+  }
+  if (name !== undefined && typeof name !== 'string') throw wrongType('WorkerPool.name', 'a string', name);
+  for (const [option, value] of Object.entries({ resourceLimits, env })) {
+    if (value === undefined || (typeof value === 'object' && value !== null)) continue;
+    throw wrongType(`WorkerPool.${option}`, 'an object', value);
+  }
+  for (const [limit, value] of Object.entries(resourceLimits ?? {})) {
+    // Node ignores one that is no number.
+    numberOption('WorkerPool', `resourceLimits.${limit}`, value, 0, { min: 0 });
+  }
+  try {
+    structuredClone(options.workerData);
+  } catch (cause) {
+    const text =
+      '@x/pools: WorkerPool.workerData must be what can be copied to a thread, without functions and the like';
+    throw new TypeError(text, { cause });
+  }
+}
 
 function workerFile(filename: string | URL): string {
   const path = filename instanceof URL || filename.startsWith('file:') ? fileURLToPath(filename) : filename;

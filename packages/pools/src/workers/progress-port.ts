@@ -21,9 +21,13 @@ export class ProgressPort {
   /** The task is over: what it told last is passed on before anybody hears of the end. */
   finish(): void {
     for (;;) {
-      const left = receiveMessageOnPort(this.#port);
-      if (left === undefined) break;
-      this.#tell(left.message);
+      try {
+        const left = receiveMessageOnPort(this.#port);
+        if (left === undefined) break;
+        this.#tell(left.message);
+      } catch {
+        // What was sent cannot be received: an error that is its own cause, before Node 22.
+      }
     }
     this.close();
   }

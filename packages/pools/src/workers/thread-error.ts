@@ -21,6 +21,12 @@ export function threadError(error: unknown, poolName: string, taskName: string):
     const text = `WorkerPool ${poolName}: the worker file has no task of the name ${JSON.stringify(taskName)}`;
     return { error: new PoolError('ERR_NO_SUCH_TASK', text), lost: false };
   }
+  const { uncloneable } = (error ?? {}) as { uncloneable?: unknown };
+  if (typeof uncloneable === 'string') {
+    const text = `WorkerPool ${poolName}: the result of the task cannot be copied to another thread`;
+    const cause = new Error(uncloneable);
+    return { error: new PoolError('ERR_RESULT_NOT_CLONEABLE', text, { cause }), lost: false };
+  }
   const { name, code } = error as { name?: unknown; code?: unknown };
   // Input that cannot be copied to another thread, or be handed over to it.
   if (name === 'DataCloneError' || code === 'ERR_INVALID_TRANSFER_OBJECT') return { error, lost: false };

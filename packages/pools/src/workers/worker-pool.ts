@@ -1,27 +1,17 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { TransferListItem } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { onAbort } from '../abort-listener.ts';
 import { longestTimerMs, numberOption } from '../check-options.ts';
 import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
-import type { WorkerContext, WorkerTasks } from './define-worker.ts';
+import { CommonTimeout } from './common-timeout.ts';
+import type { WorkerTasks } from './define-worker.ts';
+import { Job } from './job.ts';
+import { jobMessage } from './job-message.ts';
 import { type WorkerPoolOptions, workerPoolSettings } from './pool-options.ts';
 import { ProgressPort } from './progress-port.ts';
-import { StopSignal } from './stop-signal.ts';
+import { checkRunOptions, type ProgressOf, type WorkerRunOptions } from './run-options.ts';
 import { threadError } from './thread-error.ts';
-
-export interface WorkerRunOptions<Name extends string = string, Progress = unknown> {
-  /** Which task of the worker file runs. Default `default`. */
-  name?: Name | undefined;
-  /** Told of what the task reports by `context.progress(value)`, in order, before its result. What it throws is dropped. */
-  onProgress?: ((value: Progress) => void) | undefined;
-  signal?: AbortSignal | undefined;
-  /** Total time of this task, waiting included. Milliseconds. Default: the pool's. */
-  timeoutMs?: number | undefined;
-  /** What is handed over instead of copied: the buffers of typed arrays, ports. They are no longer usable here. */
-  transfer?: readonly TransferListItem[] | undefined;
-}
 
 export interface WorkerPoolStats {
   threads: number;
@@ -36,23 +26,6 @@ export interface WorkerPoolStats {
   late: number;
 }
 
-/** What `onProgress` is told of by a task. */
-type ProgressOf<Task extends (...args: never) => unknown> =
-  Parameters<Task>[1] extends WorkerContext<infer Progress> ? Progress : unknown;
-
-interface Job {
-  readonly input: unknown;
-  readonly name: string;
-  readonly transfer: readonly TransferListItem[];
-  readonly resolve: (value: unknown) => void;
-  readonly reject: (error: unknown) => void;
-  readonly timer: unknown;
-  readonly removeAbort: (() => void) | undefined;
-  readonly stop: StopSignal;
-  readonly progress: ProgressPort | undefined;
-  started: boolean;
-}
-
 /** CPU work in threads: bounded, and stopped for good when its caller has given up. */
 export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements AsyncDisposable {
   readonly name: string;
@@ -63,6 +36,7 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   readonly #timeoutMs: number;
   readonly #waiting = new Set<Job>();
   readonly #running = new Set<Job>();
+  readonly #commonTimeout: CommonTimeout;
   // A thread outlives the task it was started for: it belongs to the pool's context, not to that caller's.
   readonly #inOwnContext = AsyncLocalStorage.snapshot();
   #completed = 0;
@@ -74,6 +48,7 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   #destroyed = 0;
   #closed: Promise<void> | undefined;
   #onIdle: (() => void) | undefined;
+  #pumping = false;
 
   constructor(options: WorkerPoolOptions) {
     const settings = workerPoolSettings(options);
@@ -82,6 +57,9 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     this.#maxThreads = settings.maxThreads;
     this.#maxQueue = settings.maxQueue;
     this.#timeoutMs = settings.timeoutMs;
+    this.#commonTimeout = new CommonTimeout(settings.clock, settings.timeoutMs, [this.#running, this.#waiting], (job) =>
+      this.#timeOut(job, settings.timeoutMs),
+    );
     this.#piscina = new Piscina(settings.piscina);
     this.#piscina.on('workerDestroy', () => {
       this.#destroyed++;
@@ -95,50 +73,15 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   }
 
   /** Runs a task in a thread. Its own error rejects as it was thrown. */
-  async run<Name extends keyof Tasks & string = 'default'>(
+  run<Name extends keyof Tasks & string = 'default'>(
     input: Parameters<Tasks[Name]>[0],
     options: WorkerRunOptions<Name, ProgressOf<Tasks[Name]>> = {},
   ): Promise<Awaited<ReturnType<Tasks[Name]>>> {
-    const { signal } = options;
-    signal?.throwIfAborted();
-    if (this.#closed !== undefined) throw this.#closedError();
-    const timeoutMs = numberOption('WorkerPool.run', 'timeoutMs', options.timeoutMs, this.#timeoutMs, {
-      min: 1,
-      infinity: true,
-    });
-    if (this.#running.size >= this.#maxThreads && this.#waiting.size >= this.#maxQueue) {
-      throw new PoolError(
-        'ERR_OVERLOADED',
-        `WorkerPool ${this.name}: ${this.#running.size} tasks run and ${this.#waiting.size} wait already`,
-        { retryAfterMs: 1_000 },
-      );
+    try {
+      return this.#enter(input, options as WorkerRunOptions) as Promise<Awaited<ReturnType<Tasks[Name]>>>;
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return new Promise<unknown>((resolve, reject) => {
-      const job: Job = {
-        input,
-        name: options.name ?? 'default',
-        transfer: options.transfer ?? [],
-        resolve,
-        reject,
-        timer:
-          timeoutMs > longestTimerMs
-            ? undefined
-            : this.#clock.setTimeout(() => {
-                this.#timedOut++;
-                const text = `WorkerPool ${this.name}: the task did not end within ${timeoutMs} ms`;
-                this.#stop(job, new PoolError('ERR_TIMEOUT', text));
-              }, timeoutMs),
-        removeAbort: signal === undefined ? undefined : onAbort(signal, () => this.#stop(job, signal.reason)),
-        stop: new StopSignal(),
-        progress:
-          options.onProgress === undefined
-            ? undefined
-            : new ProgressPort(options.onProgress as (value: unknown) => void),
-        started: false,
-      };
-      this.#waiting.add(job);
-      this.#pump();
-    }) as Promise<Awaited<ReturnType<Tasks[Name]>>>;
   }
 
   stats(): WorkerPoolStats {
@@ -175,6 +118,51 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     return this.close();
   }
 
+  #enter(input: unknown, options: WorkerRunOptions): Promise<unknown> {
+    checkRunOptions(options);
+    const { signal, timeoutMs, onProgress } = options;
+    signal?.throwIfAborted();
+    if (this.#closed !== undefined) throw this.#closedError();
+    const hasRoom = this.#running.size < this.#maxThreads;
+    if (!hasRoom && this.#waiting.size >= this.#maxQueue) {
+      throw new PoolError(
+        'ERR_OVERLOADED',
+        `WorkerPool ${this.name}: ${this.#running.size} tasks run and ${this.#waiting.size} wait already`,
+        { retryAfterMs: 1_000 },
+      );
+    }
+    return new Promise((resolve, reject) => {
+      const job = new Job(
+        {
+          input,
+          name: options.name ?? 'default',
+          transfer: options.transfer ?? nothing,
+          progress: onProgress === undefined ? undefined : new ProgressPort(onProgress),
+        },
+        resolve,
+        reject,
+      );
+      this.#limit(job, timeoutMs);
+      if (signal !== undefined) job.removeAbort = onAbort(signal, () => this.#stop(job, signal.reason));
+      if (hasRoom) this.#start(job);
+      else this.#waiting.add(job);
+    });
+  }
+
+  /** Puts a bound to the time of the task. */
+  #limit(job: Job, ownMs: number | undefined): void {
+    const ms = ownMs ?? this.#timeoutMs;
+    if (ms > longestTimerMs) return;
+    if (ownMs === undefined) this.#commonTimeout.start(job);
+    else job.timer = this.#clock.setTimeout(() => this.#timeOut(job, ms), ms);
+  }
+
+  #timeOut(job: Job, ms: number): void {
+    this.#timedOut++;
+    const text = `WorkerPool ${this.name}: the task did not end within ${ms} ms`;
+    this.#stop(job, new PoolError('ERR_TIMEOUT', text));
+  }
+
   async #close(timeoutMs: number): Promise<void> {
     for (const job of [...this.#waiting]) this.#stop(job, this.#closedError());
     if (this.#running.size > 0) {
@@ -187,46 +175,50 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
       });
     }
     for (const job of [...this.#running]) this.#stop(job, this.#closedError());
+    this.#commonTimeout.stop();
     await this.#piscina.destroy();
   }
 
   /** Tasks wait here and not in piscina, which is given one for each thread: so the one whose caller left is gone at once. */
   #pump(): void {
+    // A task that cannot be sent frees its thread while it is being started.
+    if (this.#pumping) return;
+    this.#pumping = true;
     for (const job of this.#waiting) {
-      if (this.#running.size >= this.#maxThreads) return;
+      if (this.#running.size >= this.#maxThreads) break;
       this.#waiting.delete(job);
-      this.#running.add(job);
-      job.started = true;
-      try {
-        this.#inOwnContext(() => this.#start(job));
-      } catch (error) {
-        this.#fail(job, error);
-      }
+      this.#start(job);
     }
+    this.#pumping = false;
+    if (this.#running.size === 0) this.#onIdle?.();
   }
 
   #start(job: Job): void {
-    const { name, stop, progress } = job;
-    let { input } = job;
-    const transferList = [...job.transfer];
-    if (isMoved(input)) {
-      transferList.push(input[Piscina.transferableSymbol] as TransferListItem);
-      input = input[Piscina.valueSymbol];
+    this.#running.add(job);
+    job.onThreadFree = () => {
+      if (this.#leave(job)) this.#pump();
+    };
+    try {
+      this.#inOwnContext(() => this.#send(job));
+    } catch (error) {
+      this.#fail(job, error);
     }
-    if (progress !== undefined) transferList.push(progress.remote);
-    const envelope = progress === undefined ? [name, input] : [name, input, progress.remote];
-    this.#piscina.run(envelope, transferList.length === 0 ? { signal: stop } : { signal: stop, transferList }).then(
+  }
+
+  #send(job: Job): void {
+    const { entry, body, transferList } = jobMessage(job);
+    this.#piscina.run(body, { name: entry, signal: job, transferList }).then(
       (value) => {
-        if (!this.#finish(job)) return;
+        if (!this.#settle(job)) return;
         job.progress?.finish();
         this.#completed++;
         job.resolve(value);
       },
       (error: unknown) => {
-        if (!this.#finish(job)) return;
+        if (!this.#settle(job)) return;
         job.progress?.finish();
         this.#failed++;
-        const told = threadError(error, this.name, name);
+        const told = threadError(error, this.name, job.name);
         if (told.lost) this.#replaced++;
         job.reject(told.error);
       },
@@ -234,26 +226,31 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   }
 
   #stop(job: Job, reason: unknown): void {
-    if (!this.#finish(job)) return;
+    const runs = this.#running.has(job);
+    if (!this.#settle(job)) return;
     job.progress?.close();
     job.reject(reason);
+    if (!runs) return;
     const before = this.#destroyed;
-    if (job.started) job.stop.abort();
+    // A thread that piscina starts in the place of the stopped one is not the caller's either.
+    this.#inOwnContext(() => job.stop());
     if (this.#destroyed > before) this.#replaced++;
+    this.#pump();
   }
 
-  /** Takes the job out of the books, once. */
-  #finish(job: Job): boolean {
+  /** Takes the job out of the books. False if its caller has been told already. */
+  #settle(job: Job): boolean {
+    if (job.settled) return false;
+    job.settled = true;
+    this.#leave(job);
+    return true;
+  }
+
+  /** Its thread is free, or it waits for none any more. */
+  #leave(job: Job): boolean {
     if (!this.#running.delete(job) && !this.#waiting.delete(job)) return false;
-    this.#clock.clearTimeout(job.timer);
+    if (job.timer !== undefined) this.#clock.clearTimeout(job.timer);
     job.removeAbort?.();
-    // After the caller has been told, and after piscina has put a new thread in the place of a stopped one.
-    if (this.#waiting.size > 0 || this.#onIdle !== undefined) {
-      queueMicrotask(() => {
-        this.#pump();
-        if (this.#running.size === 0) this.#onIdle?.();
-      });
-    }
     return true;
   }
 
@@ -263,15 +260,16 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
     for (const job of [...this.#running]) {
       const error = new PoolError('ERR_WORKER_LOST', `WorkerPool ${this.name}: no worker could be started`, { cause });
       this.#fail(job, error);
-      job.stop.abort();
+      job.stop();
     }
   }
 
   #fail(job: Job, error: unknown): void {
-    if (!this.#finish(job)) return;
+    if (!this.#settle(job)) return;
     job.progress?.close();
     this.#failed++;
     job.reject(error);
+    this.#pump();
   }
 
   #onLate(error: unknown): void {
@@ -290,7 +288,4 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   }
 }
 
-/** Wrapped by `move`: handed over instead of copied. */
-function isMoved(input: unknown): input is { [key: symbol]: unknown } {
-  return typeof input === 'object' && input !== null && Piscina.transferableSymbol in input;
-}
+const nothing: readonly never[] = [];
