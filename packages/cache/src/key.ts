@@ -82,7 +82,7 @@ function canonicalArray(value: readonly unknown[], path: (string | number)[]): s
   let text = '[';
   for (let index = 0; index < value.length; index++) {
     path.push(index);
-    text += (index === 0 ? '' : ',') + canonical(value[index], path);
+    text += (index === 0 ? '' : ',') + canonical(ownData(value, index, path), path);
     path.pop();
   }
   return `${text}]`;
@@ -99,13 +99,18 @@ function canonicalObject(value: object, path: (string | number)[]): string {
   for (const key of keys) {
     path.push(key);
     if (!isWellFormed(key)) throw notJson(value, path, 'a property name with an unpaired surrogate');
-    const property = Object.getOwnPropertyDescriptor(value, key) as PropertyDescriptor;
-    if (property.get !== undefined || property.set !== undefined) throw notJson(value, path, 'a getter or a setter');
-    text += `${first ? '' : ','}${JSON.stringify(key)}:${canonical(property.value, path)}`;
+    text += `${first ? '' : ','}${JSON.stringify(key)}:${canonical(ownData(value, key, path), path)}`;
     path.pop();
     first = false;
   }
   return `${text}}`;
+}
+
+/** A getter may answer otherwise when it is read the next time. */
+function ownData(value: object, name: string | number, path: (string | number)[]): unknown {
+  const property = Object.getOwnPropertyDescriptor(value, name);
+  if (property !== undefined && 'value' in property) return property.value;
+  throw notJson(value, path, property === undefined ? 'a hole' : 'a getter or a setter');
 }
 
 /** Whether JSON could have made it: no prototype, or a realm's own Object.prototype. */

@@ -78,7 +78,7 @@ export interface RemoteTier {
   /** Gives a lease back without a value. */
   release(key: string, token: string): Promise<void>;
   store(key: string, token: string, entry: RemoteWrite): Promise<'stored' | 'lost' | 'unavailable'>;
-  /** Writes whatever stands there now. */
+  /** Writes whatever stands there now. When it has settled it must not take effect any more: others may have changed the key since. */
   set(key: string, entry: RemoteWrite): Promise<void>;
   /** Returns how many there were. */
   delete(keys: readonly string[]): Promise<number>;

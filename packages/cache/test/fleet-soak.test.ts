@@ -25,9 +25,9 @@ test(
     const struck = new Map<string, number>();
     let invalidations = 0;
     let isolations = 0;
-    fleet.onInvalidated = (key, version, at) => {
+    fleet.onInvalidated = (invalidation) => {
       invalidations++;
-      floors.invalidated(key, version, at);
+      floors.invalidated(invalidation);
     };
     fleet.onSeen = (member, seen) => {
       const wrong = floors.judge(seen);
@@ -99,7 +99,8 @@ test(
       `| of the processes that lived to the end: hits in memory, in Redis, loads, failed loads | ${sum('hitsMemory')}, ${sum('hitsRemote')}, ${sum('loads')}, ${sum('loadFailures')} |`,
       '',
       'Promises: after an invalidation has returned and Redis owes nothing, no process serves an older value as fresh for longer than `maxLagMs` (and 300 ms for the',
-      'machine); a load that was under way counts from its end, with the one command that stores it, a value that was set from when Redis owes nothing for it, and a process that was stopped counts the time that it ran.',
+      'machine); a load that was under way counts from its end, with the one command that stores it, and a process that was stopped counts the time that it ran. A value that was set is older from',
+      'the next call on that begins when the call that set it has returned, whether or not Redis took it: of two calls that overlap either may come last.',
       'When all reach Redis again, a cold key that all ask for at once is loaded once; when the process that loads it is killed, the others have a value after `leaseMs`',
       'and their own load (and 500 ms for the machine), with one load more. No process ends by itself; nothing is owed to Redis in the end.',
       '',

@@ -58,7 +58,8 @@ class Process {
       maxLagMs: MAX_LAG_MS,
       retryAfterMs: RETRY_AFTER_MS,
     });
-    this.cache = new Cache({ clock, ttlMs: 60_000, remote, ...options });
+    // On a busy machine the clock is moved by minutes until Redis is heard again.
+    this.cache = new Cache({ clock, ttlMs: 86_400_000, remote, ...options });
     this.cache.on('coherence', ({ state }) => this.states.push(state));
   }
 

@@ -22,6 +22,11 @@ export class KeyTurns {
     return done;
   }
 
+  /** For what only reads the key: what it must wait for, if anything. */
+  underWay(key: string): Promise<unknown> | undefined {
+    return this.#last.get(key);
+  }
+
   /** Runs `write` after all under way. */
   afterAll<T>(write: () => Promise<T>): Promise<T> {
     return this.#last.size === 0 ? write() : Promise.allSettled(this.#last.values()).then(write);

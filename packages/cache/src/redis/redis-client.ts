@@ -7,6 +7,7 @@ export interface RedisClient {
     | {
         readonly keyPrefix?: string | undefined;
         readonly scaleReads?: unknown;
+        readonly enableAutoPipelining?: unknown;
         readonly host?: string | undefined;
         readonly port?: number | undefined;
       }

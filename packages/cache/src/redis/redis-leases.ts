@@ -35,9 +35,10 @@ export class RedisLeases {
     const index = await this.#options.index.noted(key, tags, Math.max(leaseMs, LONGEST_LOAD_MS));
     if (index === undefined) return { state: 'unavailable' };
     feed.own?.add(key, token);
-    const answer = await commands.run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, leaseMs);
+    // A client may be told to give numbers as text.
+    const answer = Number(await commands.run(LEASE_KEY, index.keys, ...index.args, seen ?? '', token, leaseMs));
     if (answer === 1) return { state: 'granted', token };
-    if (typeof answer === 'number' && answer < 0) return { state: 'held', leftMs: -answer };
+    if (answer < 0) return { state: 'held', leftMs: -answer };
     return { state: answer === 2 ? 'changed' : 'unavailable' };
   }
 
@@ -64,7 +65,7 @@ export class RedisLeases {
     const index = await this.#options.index.noted(key, entry.tags, entry.keepMs);
     if (index === undefined) return 'unavailable';
     feed.own?.add(key, version);
-    const answer = await commands.run(STORE, index.keys, ...index.args, bytes, token);
+    const answer = Number(await commands.run(STORE, index.keys, ...index.args, bytes, token));
     return answer === 1 ? 'stored' : answer === 0 ? 'lost' : 'unavailable';
   }
 }

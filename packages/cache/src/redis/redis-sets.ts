@@ -5,8 +5,8 @@ import type { KeyTurns } from './key-turns.ts';
 import type { RedisAccess } from './redis-access.ts';
 import type { Argument } from './redis-client.ts';
 import type { RedisCommands } from './redis-commands.ts';
-import { SET } from './scripts.ts';
-import { expiry, type TagIndexes } from './tag-indexes.ts';
+import { SET_UNTIL, TIME } from './scripts.ts';
+import type { TagIndexes } from './tag-indexes.ts';
 
 export interface RedisSetsOptions {
   access: RedisAccess;
@@ -16,56 +16,65 @@ export interface RedisSetsOptions {
   feed: ChangeFeed;
   turns: KeyTurns;
   prefix: string;
+  commandTimeoutMs: number;
 }
 
-/** Writes values whatever stands there, in the order of the calls. */
+/**
+ * Writes values whatever stands there, in time or not at all. A command that was given up may still lie in a socket, or be sent again by
+ * the client when it has reconnected, and reach Redis after what others did to the key since. So the server is asked for its time first,
+ * and writes the value until `commandTimeoutMs` later by its own clock: when nobody waits for the answer any more, it is refused. It
+ * then deletes the key, as its caller wanted what stood there gone; a deletion that comes late costs a load, and is never wrong.
+ */
 export class RedisSets {
   readonly #options: RedisSetsOptions;
+  /** The question for the time that is under way. */
+  #asked: Promise<unknown> | undefined;
 
   constructor(options: RedisSetsOptions) {
     this.#options = options;
   }
 
   set(key: string, entry: RemoteWrite): Promise<void> {
-    const { access, commands, envelopes, index, turns, prefix } = this.#options;
+    const { access, envelopes, turns } = this.#options;
     const version = newVersion();
     const written = envelopes.encode(version, entry);
-    const write = (set: (bytes: Argument) => Promise<unknown>) => async () => {
+    return turns.during([key], async () => {
       const bytes = written instanceof Promise ? await written : written;
-      await access.write(
-        [{ kind: 'key', name: key }],
-        () => this.#setAndTell(key, version, () => set(bytes)),
-        undefined,
-      );
-    };
-    // What takes more than one turn must not be overtaken by what is called next.
-    const { keys, args } = index.argumentsOf(key, entry.tags, entry.keepMs);
-    if (commands.isCluster && entry.tags.length > 0) {
-      return turns.during(
-        [key],
-        write((bytes) => this.#setAcross(key, entry, bytes)),
-      );
-    }
-    const px = expiry(entry.keepMs);
-    const set = (bytes: Argument) =>
-      entry.tags.length > 0
-        ? commands.runInOrder(SET, keys, ...args, bytes)
-        : commands.call('SET', prefix + key, bytes, ...(px === undefined ? [] : ['PX', px]));
-    return written instanceof Promise ? turns.during([key], write(set)) : turns.after([key], write(set));
+      const write = () => this.#write(key, version, entry, bytes);
+      await access.write([{ kind: 'key', name: key }], write, undefined);
+    });
   }
 
-  async #setAndTell(key: string, version: string, set: () => Promise<unknown>): Promise<void> {
-    const { feed } = this.#options;
+  async #write(key: string, version: string, entry: RemoteWrite, bytes: Argument): Promise<void> {
+    const { commands, feed, prefix, commandTimeoutMs } = this.#options;
+    const name = prefix + key;
+    // What is told from now on is settled when this has been written.
     feed.own?.add(key, version);
-    await set();
-    if (feed.byMessagesOnly) await feed.publish({ keys: [key] });
+    const [now, index] = await Promise.all([
+      this.#serverTime(name),
+      this.#options.index.noted(key, entry.tags, entry.keepMs),
+    ]);
+    let stored = 0;
+    if (index === undefined) await commands.unlink([name]);
+    else {
+      // Once more: signs of life may have come meanwhile, at which own writes are forgotten.
+      feed.own?.add(key, version);
+      const until = Number(now) + commandTimeoutMs;
+      stored = Number(await commands.run(SET_UNTIL, index.keys, ...index.args, bytes, until));
+    }
+    // Where nothing stood, the server tells nothing of a deletion.
+    if (stored !== 1 || feed.byMessagesOnly) await feed.publish({ keys: [key] });
   }
 
-  /** On a cluster a value follows when all its tags have been noted: it can never be found without them. */
-  async #setAcross(key: string, entry: RemoteWrite, bytes: Argument): Promise<void> {
-    const { commands, prefix } = this.#options;
-    const index = await this.#options.index.noted(key, entry.tags, entry.keepMs);
-    if (index === undefined) await commands.unlink([prefix + key]);
-    else await commands.runInOrder(SET, index.keys, ...index.args, bytes);
+  /** In ms. Sets that are called while it is asked for share the answer: an earlier time only makes them more careful. */
+  #serverTime(name: string): Promise<unknown> {
+    const { commands } = this.#options;
+    const ask = () => commands.run(TIME, [name]);
+    // Each node of a cluster has a clock of its own.
+    if (commands.isCluster) return ask();
+    this.#asked ??= ask().finally(() => {
+      this.#asked = undefined;
+    });
+    return this.#asked;
   }
 }

@@ -5,7 +5,7 @@ import type { RedisClient } from './redis-client.ts';
 import type { ValueEncoding } from './value-encoding.ts';
 
 export interface RedisTierOptions {
-  /** A `Redis` or `Cluster` of ioredis 5 or 6. It stays its owner's: it is neither configured, listened to, nor closed here, but duplicated. */
+  /** A `Redis` or `Cluster` of ioredis 5 or 6 without `enableAutoPipelining`. It stays its owner's: it is neither configured, listened to, nor closed here, but duplicated. */
   client: RedisClient;
   /** Stands before every key. Default `'cache:'`. Caches that share a Redis and a prefix share their entries. */
   prefix?: string | undefined;
@@ -70,6 +70,9 @@ export function checkRedisTierOptions(options: RedisTierOptions): RedisTierSetti
     clock = systemClock,
   } = bag('RedisTier options', options);
   having('client', ['call', 'callBuffer'], client);
+  // Its `callBuffer` loses the name of the command then (redis/ioredis#1923); what one tick reads goes in one command here anyway.
+  const pipelining = client.options?.enableAutoPipelining ?? false;
+  if (pipelining !== false) throw optionError("client's enableAutoPipelining", 'false', pipelining);
   text('prefix', prefix);
   if (prefix.startsWith('tag|')) throw optionError('prefix', "a string that does not begin with 'tag|'", prefix);
   return {

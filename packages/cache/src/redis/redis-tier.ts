@@ -38,12 +38,12 @@ export class RedisTier implements RemoteTier {
   readonly #feed: ChangeFeed;
   readonly #leases: RedisLeases;
   readonly #sets: RedisSets;
-  /** On one server commands run in the order in which they are sent; on a cluster a value and its tags' indexes lie on different nodes. */
+  /** Commands run in the order in which they are sent; a set takes more than one. */
   readonly #turns = new KeyTurns();
 
   constructor(options: RedisTierOptions) {
     const settings = checkRedisTierOptions(options);
-    const { client, prefix, maxLagMs, leaseMs, scanCount, clock } = settings;
+    const { client, prefix, maxLagMs, leaseMs, scanCount, commandTimeoutMs, clock } = settings;
     const tagPrefix = `tag|${prefix}`;
     this.maxLagMs = maxLagMs;
     this.leaseMs = leaseMs;
@@ -71,10 +71,24 @@ export class RedisTier implements RemoteTier {
     this.#envelopes = envelopes;
     this.#feed = feed;
     this.#leases = new RedisLeases({ access, commands, envelopes, index, feed, prefix, leaseMs });
-    this.#sets = new RedisSets({ access, commands, envelopes, index, feed, turns: this.#turns, prefix });
+    this.#sets = new RedisSets({
+      access,
+      commands,
+      envelopes,
+      index,
+      feed,
+      turns: this.#turns,
+      prefix,
+      commandTimeoutMs,
+    });
   }
 
   get(key: string): Promise<RemoteEntry | undefined> {
+    const write = this.#turns.underWay(key);
+    return write === undefined ? this.#get(key) : Promise.allSettled([write]).then(() => this.#get(key));
+  }
+
+  #get(key: string): Promise<RemoteEntry | undefined> {
     if (!this.#access.available) return Promise.resolve(undefined);
     return this.#reads.get(this.#prefix + key).then((bytes) => {
       if (bytes === null || bytes === undefined) return undefined;
@@ -97,6 +111,8 @@ export class RedisTier implements RemoteTier {
   }
 
   async getMany(keys: readonly string[]): Promise<(RemoteEntry | undefined)[]> {
+    const writes = keys.flatMap((key) => this.#turns.underWay(key) ?? []);
+    if (writes.length > 0) await Promise.allSettled(writes);
     if (keys.length === 0 || !this.#access.available) return [];
     const names = keys.map((key) => this.#prefix + key);
     // On a cluster the keys of one MGET would have to share a slot.
@@ -169,8 +185,9 @@ export class RedisTier implements RemoteTier {
     await this.deleteByPattern('*');
   }
 
-  /** Sends nothing any more, and closes the connections that were made to hear of changes. The client is left as it is. */
+  /** Ends the writes under way, sends nothing any more, and closes the connections that were made to hear of changes. The client is left as it is. */
   async close(): Promise<void> {
+    await this.#turns.afterAll(async () => {});
     this.#access.close();
     this.#feed.close();
   }
@@ -203,7 +220,9 @@ export class RedisTier implements RemoteTier {
     }
   }
 
+  /** What stands at a key when this process has written what it is writing there. */
   async #versionOf(key: string): Promise<string> {
+    await Promise.allSettled([this.#turns.underWay(key)]);
     if (!this.#access.available) throw new RedisUnavailableError('@x/cache: Redis is not connected');
     return String((await this.#commands.call('GETRANGE', this.#prefix + key, 0, 19)) ?? '').slice(4);
   }

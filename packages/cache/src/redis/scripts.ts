@@ -59,9 +59,22 @@ ${INDEX}
 index(KEYS[1])
 return 1`);
 
-/** Writes a value together with its tags: nobody finds it without them. ARGV: those of the index, envelope. */
-export const SET: Script = new Script(`
+/** The server's clock, in ms. The key says which server is asked. */
+export const TIME: Script = new Script(`
+${NOW}
+return now`);
+
+/**
+ * Writes a value together with its tags: nobody finds it without them. What comes too late deletes instead, and answers 0. ARGV: those
+ * of the index, envelope, until when in ms of the server's clock.
+ */
+export const SET_UNTIL: Script = new Script(`
 ${INDEX}
+${NOW}
+if now > tonumber(ARGV[6]) then
+  redis.call('DEL', KEYS[1])
+  return 0
+end
 indexAll()
 if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[5]) else redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[4]) end
 return 1`);

@@ -45,7 +45,7 @@ export class TagIndexes {
     if (tags.length === 0 || !commands.isCluster) return { keys, args };
     const [name, ...indexes] = keys;
     const noted = await Promise.all(indexes.map((index) => commands.run(TAG, [index], ...args)));
-    return noted.every((answer) => answer === 1) ? { keys: [name as string], args } : undefined;
+    return noted.every((answer) => Number(answer) === 1) ? { keys: [name as string], args } : undefined;
   }
 }
 

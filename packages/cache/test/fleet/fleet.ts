@@ -16,7 +16,19 @@ export type Seen = [
   loadEndedAt: number,
   stalledMs: number,
   tier: string,
+  wasSet: boolean,
 ];
+
+/** A newer version of a key that was made known, and is in force. */
+export interface Invalidation {
+  key: string;
+  version: number;
+  calledAt: number;
+  /** When the call was over. */
+  returnedAt: number;
+  /** When Redis owed nothing for it any more. */
+  at: number;
+}
 
 export interface FleetSettings {
   invalidation: 'tracking' | 'pubsub';
@@ -32,13 +44,10 @@ export const SETTINGS: FleetSettings = {
   leaseMs: 1_000,
 };
 
-type Message = {
+type Message = Invalidation & {
   kind: string;
   id: number;
   answer: unknown;
-  key: string;
-  version: number;
-  at: number;
   reads: Seen[];
   state: string;
 };
@@ -50,7 +59,7 @@ export class Fleet implements AsyncDisposable {
   /** What is true and how often it was loaded; nothing happens to it. */
   readonly truth: Redis;
   onSeen: (member: number, seen: Seen) => void = () => {};
-  onInvalidated: (key: string, version: number, at: number) => void = () => {};
+  onInvalidated: (invalidation: Invalidation) => void = () => {};
   onCoherence: (member: number, state: string) => void = () => {};
   /** Set when a member ended without having been killed. */
   died: string | undefined;
@@ -97,7 +106,7 @@ export class Fleet implements AsyncDisposable {
     this.#members[member] = child;
     child.on('message', (message: Message) => {
       if (message.kind === 'seen') for (const seen of message.reads) this.onSeen(member, seen);
-      if (message.kind === 'invalidated') this.onInvalidated(message.key, message.version, message.at);
+      if (message.kind === 'invalidated') this.onInvalidated(message);
       if (message.kind === 'coherence') this.onCoherence(member, message.state);
     });
     child.once('exit', (code) => {

@@ -1,4 +1,4 @@
-import type { FleetSettings, Seen } from './fleet.ts';
+import type { FleetSettings, Invalidation, Seen } from './fleet.ts';
 
 /** What the machine may add: two cores for all processes, timers, messages. Milliseconds. */
 const SLACK_MS = 300;
@@ -8,39 +8,48 @@ export class Floors {
   reads = 0;
   /** From when an invalidation was in force until an older value was last asked for, at the longest; in ms, and how much of it was allowed. */
   longestLagMs = 0;
-  readonly #allowedMs: (loadedAfterMs: number) => number;
-  readonly #inForce = new Map<string, { version: number; at: number }[]>();
+  readonly #settings: FleetSettings;
+  readonly #inForce = new Map<string, Invalidation[]>();
 
-  constructor({ maxLagMs, commandTimeoutMs }: FleetSettings) {
-    this.#allowedMs = (loadedAfterMs) => Math.max(0, loadedAfterMs + commandTimeoutMs) + maxLagMs + SLACK_MS;
+  constructor(settings: FleetSettings) {
+    this.#settings = settings;
   }
 
-  invalidated(key: string, version: number, at: number): void {
+  invalidated(invalidation: Invalidation): void {
+    const { key } = invalidation;
     const all = this.#inForce.get(key) ?? [];
-    all.push({ version, at });
+    all.push(invalidation);
     if (all.length > 2_000) all.splice(0, 1_000);
     this.#inForce.set(key, all);
   }
 
   /** What is wrong with it, if anything is. */
-  judge([key, version, calledAt, loadStartedAt, loadEndedAt, stalledMs, tier]: Seen): string | undefined {
+  judge(seen: Seen): string | undefined {
     this.reads++;
+    const [key, version, calledAt, loadStartedAt, loadEndedAt, stalledMs, tier, wasSet] = seen;
     let wrong: string | undefined;
-    const all = this.#inForce.get(key) ?? [];
-    // What was set, not loaded, is under way until Redis has taken it, or has been rid of it: a command that was not answered in time may
-    // still arrive, and is then made up for.
-    const wasSet = loadStartedAt === loadEndedAt;
-    const doneAt = wasSet ? (all.find((own) => own.version === version)?.at ?? calledAt) : loadEndedAt;
-    for (const floor of all) {
-      if (version >= floor.version || calledAt <= floor.at) continue;
+    for (const floor of this.#inForce.get(key) ?? []) {
+      if (version >= floor.version || calledAt <= floor.at || (wasSet && this.#overlap(seen, floor))) continue;
       const lagMs = calledAt - floor.at;
       this.longestLagMs = Math.max(this.longestLagMs, lagMs);
-      // A load that was under way brings what it found; a process that stood still keeps it for as much longer.
-      const underWayMs = loadStartedAt <= floor.at ? doneAt - floor.at : Number.NEGATIVE_INFINITY;
-      if (lagMs > this.#allowedMs(underWayMs) + stalledMs) {
-        wrong = `${key}: version ${version} from ${tier}, ${lagMs} ms after ${floor.version} was in force (loaded ${loadStartedAt - floor.at} to ${loadEndedAt - floor.at} ms after it, stalled ${stalledMs} ms)`;
+      const allowedMs = (wasSet ? 0 : this.#underWayMs(seen, floor)) + this.#settings.maxLagMs + SLACK_MS + stalledMs;
+      if (lagMs > allowedMs) {
+        const made = wasSet ? 'set' : 'loaded';
+        wrong = `${key}: version ${version} from ${tier}, ${lagMs} ms after ${floor.version} was in force (${made} ${loadStartedAt - floor.at} to ${loadEndedAt - floor.at} ms after it, stalled ${stalledMs} ms)`;
       }
     }
     return wrong;
+  }
+
+  /** A load that was under way brings what it found; a process that stood still keeps it for as much longer. */
+  #underWayMs([, , , loadStartedAt, loadEndedAt]: Seen, { at }: Invalidation): number {
+    return loadStartedAt > at ? 0 : Math.max(0, loadEndedAt - at + this.#settings.commandTimeoutMs);
+  }
+
+  /** Whether the value was being set when the newer one was made known, so that either may be the last. */
+  #overlap([key, version, , setAt]: Seen, { calledAt }: Invalidation): boolean {
+    const own = this.#inForce.get(key)?.findLast((other) => other.version === version);
+    // Not told of (yet), it has not taken longer than its two commands.
+    return calledAt <= (own?.returnedAt ?? setAt + 2 * this.#settings.commandTimeoutMs);
   }
 }

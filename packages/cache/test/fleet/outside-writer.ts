@@ -30,17 +30,30 @@ export class OutsideWriter implements AsyncDisposable {
     while (!this.#stopped) {
       const key = `key ${pick(keys)}`;
       const version = await this.#fleet.truth.incr(`truth:${key}`);
+      const name = `fleet:${key}`;
       const ways = [
-        () => this.#redis.del(`fleet:${key}`),
-        () => this.#redis.unlink(`fleet:${key}`),
-        () => this.#redis.set(`fleet:${key}`, 'nothing that a cache wrote', 'PX', 1_000),
-        () => this.#redis.pexpire(`fleet:${key}`, 1),
+        () => this.#redis.del(name),
+        () => this.#redis.unlink(name),
+        () => this.#redis.set(name, 'nothing that a cache wrote', 'PX', 1_000),
+        () => this.#expire(name),
       ];
+      const calledAt = Date.now();
       await ways[pick(ways.length)]?.();
       // What expires is told of when Redis comes by.
       await new Promise((resolve) => setTimeout(resolve, 5 + pick(200)));
-      this.#fleet.onInvalidated(key, version, Date.now());
+      const at = Date.now();
+      this.#fleet.onInvalidated({ key, version, calledAt, returnedAt: at, at });
       this.writes++;
     }
+  }
+
+  /** What a load stores before the key is over lives on, as after any SET: it is made to expire until it has. */
+  async #expire(name: string): Promise<void> {
+    for (let n = 0; n < 10; n++) {
+      await this.#redis.pexpire(name, 1);
+      await new Promise((resolve) => setTimeout(resolve, 3));
+      if ((await this.#redis.pttl(name)) < 0) return;
+    }
+    await this.#redis.del(name);
   }
 }
