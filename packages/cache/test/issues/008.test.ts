@@ -11,6 +11,7 @@ import { RELEASES } from '../clients.ts';
 
 let service: Awaited<ReturnType<typeof startRedis>>;
 let proxy: TcpProxy;
+let outsider: Redis5;
 const closing: (() => unknown)[] = [];
 
 beforeAll(async () => {
@@ -21,7 +22,8 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   proxy = await TcpProxy.start(service.url);
-  await connect().flushall();
+  outsider = connect();
+  await outsider.flushall();
 });
 afterEach(async () => {
   for (const close of closing.splice(0).reverse()) await close();
@@ -63,6 +65,11 @@ function beforeTheValue(client: Redis5, before: () => void): { answer: () => Pro
   return { answer: async () => ((await answer) as { given: Promise<unknown> }).given };
 }
 
+async function redisTime(): Promise<number> {
+  const [seconds, micros] = await outsider.time();
+  return Number(seconds) * 1_000 + Number(micros) / 1_000;
+}
+
 /** A set that is given up, and reaches Redis when `arrive` is called: the network is away as its value is sent. */
 async function setInVain(clock: ManualClock, client: Redis5, set: () => Promise<void>) {
   const { answer } = beforeTheValue(client, () => {
@@ -70,17 +77,12 @@ async function setInVain(clock: ManualClock, client: Redis5, set: () => Promise<
   });
   const setting = set();
   await vi.waitFor(() => expect(proxy.faults.blackHole).toBe(true));
-  const redis = connect();
-  const now = async () => {
-    const [seconds, micros] = await redis.time();
-    return Number(seconds) * 1_000 + Number(micros) / 1_000;
-  };
-  const sentAt = await now();
+  const sentAt = await redisTime();
   await clock.advance(TIMEOUT_MS);
   await setting;
   return {
     async arrive() {
-      while ((await now()) < sentAt + TIMEOUT_MS + 1);
+      while ((await redisTime()) <= sentAt + TIMEOUT_MS);
       proxy.faults.blackHole = false;
       proxy.resetAll();
       return answer();
@@ -118,7 +120,16 @@ test('a set that comes late deletes: what it was to replace is gone, though its 
   const { arrive } = await setInVain(clock, client, () => cache.set('k', LATE));
   expect(await over(connect()).cache.get('k')).toBe('old');
   expect(await arrive()).toBe(0);
-  expect(await connect().exists('late:k')).toBe(0);
+  expect(await outsider.exists('late:k')).toBe(0);
+});
+
+test('how long a set may take counts from its own call', async () => {
+  const { cache } = processBehindProxy();
+  const start = await redisTime();
+  await Promise.all([cache.set('k', 1), cache.set('l', 2)]);
+  while ((await redisTime()) <= start + 2 * TIMEOUT_MS);
+  await Promise.all([cache.set('k', 3), cache.set('l', 4)]);
+  expect(await over(outsider).cache.getMany(['k', 'l'])).toEqual([3, 4]);
 });
 
 /** It stands still before it sends the value, for longer than Redis takes it. */
@@ -134,7 +145,7 @@ function processThatStops(invalidation: 'tracking' | 'none') {
 test('the set of a process that stood still between its steps is refused too', async () => {
   const { cache } = processThatStops('none');
   await cache.set('k', LATE);
-  expect(await connect().exists('late:k')).toBe(0);
+  expect(await outsider.exists('late:k')).toBe(0);
   expect(cache.stats().remoteFailures).toBe(0);
 });
 
@@ -182,13 +193,14 @@ test('what others do while this process sets does not take from memory what it h
   const client = connect();
   const { cache } = over(client, { invalidation: 'tracking' });
   await new Promise((resolve) => cache.on('coherence', resolve));
-  const other = connect();
   let told: Promise<unknown> = Promise.resolve();
   const call = client.call.bind(client) as (...args: unknown[]) => Promise<unknown>;
   client.call = async (...args: unknown[]) => {
     const answer = await call(...args);
     // Between the two steps: the news of it is here before the value is sent.
-    told = told.then(() => other.set('late:k', 'theirs')).then(() => new Promise((resolve) => setTimeout(resolve, 30)));
+    told = told
+      .then(() => outsider.set('late:k', 'theirs'))
+      .then(() => new Promise((resolve) => setTimeout(resolve, 30)));
     if (String(args[3]).startsWith('late:')) await told;
     client.call = call as typeof client.call;
     return answer;
@@ -196,6 +208,6 @@ test('what others do while this process sets does not take from memory what it h
   await cache.set('k', 'ours');
   await new Promise((resolve) => setTimeout(resolve, 30));
   expect(cache.peek('k')).toBe('ours');
-  await other.del('late:k');
+  await outsider.del('late:k');
   await vi.waitFor(() => expect(cache.peek('k')).toBeUndefined());
 });
