@@ -30,7 +30,7 @@ export interface Writer<T, Result> {
 }
 
 /** What became of items, counted as their batches end. */
-export interface WriteCounts {
+interface WriteCounts {
   written: number;
   failed: number;
   aborted: number;

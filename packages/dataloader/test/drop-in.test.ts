@@ -233,6 +233,71 @@ describe('hazards', () => {
     await expect(loader.load(1)).resolves.toBe('newer');
   });
 
+  it.each([
+    ['reloaded', 'v2'],
+    ['primed', 'primed'],
+  ])('nor what a cacheMap was given meanwhile: %s', async (how, newer) => {
+    const calls: { resolve: (values: string[]) => void; reject: (error: Error) => void }[] = [];
+    const loader = new DataLoader<number, string>(
+      () => new Promise((resolve, reject) => calls.push({ resolve, reject })),
+      { cacheMap: new Map() },
+    );
+    const stale = loader.load(1);
+    await turn();
+    loader.clear(1);
+    if (how === 'primed') loader.prime(1, 'primed');
+    const reloaded = loader.load(1);
+    await turn();
+    calls[0]?.reject(new Error('stale'));
+    await expect(stale).rejects.toThrow('stale');
+    calls[1]?.resolve(['v2']);
+    expect(await Promise.all([reloaded, loader.load(1)])).toEqual([newer, newer]);
+    expect(calls).toHaveLength(how === 'primed' ? 1 : 2);
+  });
+
+  it('is `this` in the batch function, cacheKeyFn and batchScheduleFn', async () => {
+    const seen: unknown[] = [];
+    const loader: DataLoader<number, number> = new DataLoader<number, number>(
+      async function (this: unknown, keys) {
+        seen.push(this);
+        return keys;
+      },
+      {
+        cacheKeyFn(this: unknown, key) {
+          seen.push(this);
+          return key;
+        },
+        batchScheduleFn(this: unknown, dispatch) {
+          seen.push(this);
+          setImmediate(dispatch);
+        },
+      },
+    );
+    await loader.load(1);
+    expect(seen.length).toBeGreaterThanOrEqual(3);
+    expect(seen.every((one) => one === loader)).toBe(true);
+  });
+
+  it('rejects a load whose promise a cacheMap would not take, and leaves no rejection to nobody', async () => {
+    const unhandled: unknown[] = [];
+    const note = (error: unknown) => void unhandled.push(error);
+    process.on('unhandledRejection', note);
+    const cacheMap = {
+      get: () => undefined,
+      set() {
+        throw new Error('full');
+      },
+      delete() {},
+      clear() {},
+    };
+    const loader = new DataLoader<number, number>(() => Promise.reject(new Error('load failed')), { cacheMap });
+    await expect(loader.load(1)).rejects.toThrow('full');
+    await turn();
+    await turn();
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
+  });
+
   it('rejects the waiters of a cacheMap that throws instead of hanging them', async () => {
     const map = new Map<number, Promise<number>>();
     const bad = (method: 'get' | 'set' | 'delete') => ({
@@ -303,6 +368,7 @@ describe('results that break the contract', () => {
     const [error] = await named([]).loadMany(keys);
     expect((error as unknown as Error).message.length).toBeLessThan(1_000);
     expect((error as unknown as Error).message).toContain('10000 keys, 0 values');
+    expect((error as unknown as Error).message).toContain('98,99,…');
   });
 });
 

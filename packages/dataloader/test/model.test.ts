@@ -49,11 +49,11 @@ it(
 
 it('what a play was made of is collected while the loader, or the batcher, lives on', async () => {
   const loaders = [];
-  for (const [setup, steps] of fc.sample(loaderPlay, { numRuns: 100, seed })) {
+  for (const [setup, steps] of fc.sample(loaderPlay, { numRuns: 100, seed: 1 })) {
     loaders.push(await playLoader(setup, steps));
   }
   const batchers = [];
-  for (const [setup, steps] of fc.sample(batcherPlay, { numRuns: 100, seed })) {
+  for (const [setup, steps] of fc.sample(batcherPlay, { numRuns: 100, seed: 1 })) {
     batchers.push(await playBatcher(setup, steps));
   }
   await new Promise((resolve) => setImmediate(resolve));

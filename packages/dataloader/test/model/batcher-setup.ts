@@ -13,7 +13,7 @@ export interface BatcherSetup {
 }
 
 /** `submits`: it submits one more item to its own batcher, and does not wait for it. */
-export type WriteStart = 'held' | 'throws' | 'gives no promise' | 'submits';
+type WriteStart = 'held' | 'throws' | 'gives no promise' | 'submits';
 
 /** What the promise that the batch function gave comes to. */
 export type WriteEnding = 'results' | 'nothing' | 'a rejection' | 'too few' | 'a sparse array' | 'no array';

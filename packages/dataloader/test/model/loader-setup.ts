@@ -24,7 +24,7 @@ export interface LoaderSetup {
   starts: Start[];
 }
 
-export type Start = 'held' | 'throws' | 'gives no promise';
+type Start = 'held' | 'throws' | 'gives no promise';
 
 /** What the promise that the batch function gave comes to. */
 export type Ending =
