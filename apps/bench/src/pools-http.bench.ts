@@ -108,6 +108,8 @@ async function startServer(): Promise<AsyncDisposable & { url: string }> {
          response.setHeader('content-type', 'application/json');
          response.end(body);
        });
+       // A contender may wait for its turn longer than the five seconds for which Node keeps a connection.
+       server.keepAliveTimeout = 0;
        server.listen(0, '127.0.0.1', () => process.send(server.address().port));
        process.on('disconnect', () => process.exit());`,
     ],

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { defineWorker, WorkerPool } from '@x/pools/workers';
 import { afterEach, describe, expect, expectTypeOf, it } from 'vitest';
+import { ProgressPort } from '../src/workers/progress-port.ts';
 
 const filename = new URL('./fixtures/tasks.mjs', import.meta.url);
 const pools: { close(options: { timeoutMs: number }): Promise<void> }[] = [];
@@ -96,6 +97,16 @@ describe('progress', () => {
     await Promise.all([run('alice'), run('bob')]);
     expect([...seen].sort()).toEqual(['1 alice', '1 bob', '2 alice', '2 bob']);
   });
+});
+
+it('progress that cannot be received is left out, also when it is fetched at the end of its task', () => {
+  const error = new Error('no');
+  error.cause = error;
+  const told: unknown[] = [];
+  const port = new ProgressPort((value) => told.push(value));
+  for (const value of [1, error, 2]) port.remote.postMessage(value);
+  port.finish();
+  expect(told.filter((value) => typeof value === 'number')).toEqual([1, 2]);
 });
 
 describe('defineWorker', () => {

@@ -226,11 +226,9 @@ export class WorkerPool<Tasks extends WorkerTasks = WorkerTasks> implements Asyn
   }
 
   #stop(job: Job, reason: unknown): void {
-    const runs = this.#running.has(job);
     if (!this.#settle(job)) return;
     job.progress?.close();
     job.reject(reason);
-    if (!runs) return;
     const before = this.#destroyed;
     // A thread that piscina starts in the place of the stopped one is not the caller's either.
     this.#inOwnContext(() => job.stop());

@@ -1,4 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { getEventListeners } from 'node:events';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { WorkerPool } from '@x/pools/workers';
 import { ManualClock } from '@x/testkit';
 import { expect, it } from 'vitest';
@@ -68,15 +71,47 @@ it('a pool with nothing to do keeps no timer that keeps the process, and none wh
   expect(timers.size).toBe(0);
 });
 
-it('a thread that is started in the place of a stopped one belongs to the pool, not to who stopped it', async () => {
-  const caller = new AsyncLocalStorage<string>();
+it('a thread that is started in the place of a stopped one keeps nothing of who stopped it', async () => {
+  const caller = new AsyncLocalStorage<object>();
   await using pool = new WorkerPool({ filename, maxThreads: 1 });
-  const heard = new Promise((resolve) => pool.on('late', () => resolve(caller.getStore())));
-  const controller = new AbortController();
-  const stopped = caller.run('alice', () => outcome(pool.run(60_000, { name: 'spin', signal: controller.signal })));
-  caller.run('alice', () => controller.abort('gone'));
-  expect(await stopped).toBe('gone');
-  await pool.run(undefined, { name: 'throwLate' });
-  await pool.run(50, { name: 'wait' });
-  expect(await heard).toBeUndefined();
+  const stop = async (): Promise<WeakRef<object>> => {
+    const mine = { of: 'alice' };
+    const controller = new AbortController();
+    await caller.run(mine, async () => {
+      const stopped = outcome(pool.run(60_000, { name: 'spin', signal: controller.signal }));
+      controller.abort('gone');
+      await stopped;
+    });
+    return new WeakRef(mine);
+  };
+  const left = await stop();
+  expect(await pool.run(1)).toBe(1);
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  await expect
+    .poll(() => {
+      collect();
+      return left.deref();
+    })
+    .toBeUndefined();
+});
+
+it('a task that is over has left its signal', async () => {
+  await using pool = new WorkerPool({ filename, maxThreads: 1 });
+  const { signal } = new AbortController();
+  const inputs = [1, () => {}, 2];
+  await Promise.all(inputs.map((input) => outcome(pool.run(input, { signal }))));
+  await outcome(pool.run('no', { name: 'fail', signal }));
+  expect(getEventListeners(signal, 'abort')).toEqual([]);
+});
+
+it('however many waiting tasks cannot be sent, each fails alone', async () => {
+  await using pool = new WorkerPool({ filename, maxThreads: 1, maxQueue: 3_000 });
+  const first = pool.run(50, { name: 'wait' });
+  const others = await Promise.all(
+    Array.from({ length: 3_000 }, () => pool.run(() => {}).catch((error) => error.name)),
+  );
+  expect(new Set(others)).toEqual(new Set(['DataCloneError']));
+  expect([await first, await pool.run(1)]).toEqual([50, 1]);
+  expect(pool.stats()).toMatchObject({ completed: 2, failed: 3_000, running: 0, queued: 0, replaced: 0 });
 });
