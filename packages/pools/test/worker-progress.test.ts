@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { defineWorker, WorkerPool } from '@x/pools/workers';
 import { afterEach, describe, expect, expectTypeOf, it } from 'vitest';
-import { ProgressPort } from '../src/workers/progress-port.ts';
 
 const filename = new URL('./fixtures/tasks.mjs', import.meta.url);
 const pools: { close(options: { timeoutMs: number }): Promise<void> }[] = [];
@@ -99,7 +98,12 @@ describe('progress', () => {
   });
 });
 
-it('progress that cannot be received is left out, also when it is fetched at the end of its task', () => {
+it('progress that cannot be received is left out, also when it is fetched at the end of its task', async () => {
+  const { ProgressPort } = (await import(new URL('../src/workers/progress-port.ts', import.meta.url).href)) as {
+    ProgressPort: new (
+      onProgress: (value: unknown) => void,
+    ) => { readonly remote: { postMessage(value: unknown): void }; finish(): void };
+  };
   const error = new Error('no');
   error.cause = error;
   const told: unknown[] = [];
