@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { Batcher, type BatcherOptions } from '@x/dataloader';
 import { ManualClock } from '@x/testkit';
 import { describe, expect, it } from 'vitest';
@@ -188,6 +189,43 @@ describe('Batcher', () => {
     await expect(result).resolves.toBe('id1');
   });
 
+  it('leaves no timer behind that waited for it to close', async () => {
+    const { batcher, calls, clock } = held({ maxBatchSize: 1 });
+    const write = batcher.submit(1);
+    const closing = batcher.close({ timeoutMs: 500 });
+    calls[0]?.release();
+    await Promise.all([write, closing]);
+    expect(clock.pendingTimers).toBe(0);
+  });
+
+  it("calls the batch function in the context in which the batcher was made, not in its first caller's", async () => {
+    const context = new AsyncLocalStorage<string>();
+    const seen: unknown[] = [];
+    const batcher = context.run(
+      'the server',
+      () => new Batcher<number>(async () => void seen.push(context.getStore()), { maxBatchSize: 1, windowMs: 1 }),
+    );
+    await context.run('alice', async () => {
+      await batcher.submit(1);
+      seen.push(context.getStore());
+    });
+    expect(seen).toEqual(['the server', 'alice']);
+  });
+
+  it('does not abort a batch that has ended, though its last caller leaves before they are told', async () => {
+    const controller = new AbortController();
+    let signal: AbortSignal | undefined;
+    const batcher = new Batcher<number>(
+      async (_items, context) => {
+        signal = context.signal;
+      },
+      { maxBatchSize: 1, onBatch: () => controller.abort('left') },
+    );
+    await expect(batcher.submit(1, { signal: controller.signal })).rejects.toBe('left');
+    expect(signal?.aborted).toBe(false);
+    expect(batcher.stats()).toMatchObject({ written: 1, aborted: 0 });
+  });
+
   it('flushes on request', async () => {
     const { batcher, batches } = recording({ windowMs: 60_000 });
     const write = batcher.submit(1);
@@ -330,6 +368,11 @@ describe('Batcher', () => {
     [{ maxQueued: 1.5 }, RangeError],
     [{ maxBatchBytes: 10 }, TypeError],
     [{ bytesOf: () => 1 }, TypeError],
+    [{ whenFull: 'drop' }, TypeError],
+    [{ onBatch: 'log' }, TypeError],
+    [{ batchTimeoutMs: 0 }, RangeError],
+    [{ name: 7 }, RangeError],
+    [{ clock: {} }, TypeError],
   ])('refuses %j', (options, kind) => {
     expect(() => recording(options as BatcherOptions<number>)).toThrow(kind);
   });
