@@ -37,6 +37,7 @@ export class BatchQueue<K, V> {
   readonly #abandoned: (batch: Batch<K, V>, reason: unknown) => void;
   readonly #dispatched: (batch: Batch<K, V>) => void;
   #current: Batch<K, V> | undefined;
+  #expectedHits = 0;
   #partitions: Map<unknown, Batch<K, V>> | undefined;
   /** With the adaptive schedule: batches that are dispatched when one that runs has settled. */
   readonly #gathering: { batch: Batch<K, V>; dispatch: () => void }[] = [];
@@ -98,7 +99,7 @@ export class BatchQueue<K, V> {
   }
 
   #begin(partition: unknown): Batch<K, V> {
-    const batch = new Batch<K, V>(partition, this.#abandoned);
+    const batch = new Batch<K, V>(partition, this.#expectedHits, this.#abandoned);
     if (this.#timed || anyoneListens(this.#options.onBatch)) batch.openedAt = this.#options.clock.now();
     if (partition === undefined) {
       this.#current = batch;
@@ -193,6 +194,7 @@ export class BatchQueue<K, V> {
 
   #close(batch: Batch<K, V>): void {
     batch.dispatched = true;
+    this.#expectedHits = batch.hitCount;
     if (batch.timer !== undefined) this.#options.clock.clearTimeout(batch.timer);
     if (batch.partition === undefined) {
       if (this.#current === batch) this.#current = undefined;

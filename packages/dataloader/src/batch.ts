@@ -7,12 +7,8 @@ export interface EntryOwner<K, V> {
   forget(key: K, entry: Entry<K, V>): void;
 }
 
-/** Entries remember by number, not by reference, in which batch their hits wait. */
-let batchesMade = 0;
-
 /** Keys that are asked for together, and who waits for them. */
 export class Batch<K, V> {
-  readonly id: number;
   keys: K[] = [];
   entries: Entry<K, V>[] = [];
   readonly partition: unknown;
@@ -43,12 +39,13 @@ export class Batch<K, V> {
   #owner: EntryOwner<K, V> | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #positions: Map<unknown, number> | undefined = undefined;
+  readonly #expectedHits: number;
   readonly #abandoned: (batch: Batch<K, V>, reason: unknown) => void;
 
-  constructor(partition: unknown, abandoned: (batch: Batch<K, V>, reason: unknown) => void) {
-    batchesMade += 1;
-    this.id = batchesMade;
+  /** `expectedHits`: how many the batch before had. */
+  constructor(partition: unknown, expectedHits: number, abandoned: (batch: Batch<K, V>, reason: unknown) => void) {
     this.partition = partition;
+    this.#expectedHits = expectedHits;
     this.#abandoned = abandoned;
   }
 
@@ -87,8 +84,12 @@ export class Batch<K, V> {
 
   /** A promise for a result that is known already, or is another batch's, answered with this batch. */
   hit(source: Entry<K, V>): Promise<V> {
-    if (this.#hits === undefined) this.#hits = new Hits<K, V>(source);
-    return this.#hits.promise(source, this.id);
+    this.#hits ??= new Hits<K, V>(this.#expectedHits);
+    return this.#hits.promise(source);
+  }
+
+  get hitCount(): number {
+    return this.#hits === undefined ? 0 : this.#hits.count;
   }
 
   answerHits(): void {

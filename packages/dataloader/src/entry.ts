@@ -17,8 +17,7 @@ export interface Entry<K, V> {
   /** The batch that the key was asked for in, while that has not settled. */
   batch: Batch<K, V> | undefined;
   readonly partition: unknown;
-  /** The open batch in which a hit on this entry waits, and where among its hits. Numbers: writing them into an old object is free. */
-  hitBatch: number;
+  /** Where it is among the hits of the batch in which it was hit last. A number: writing one into an old object is free. */
   hitAt: number;
   resolve: ((value: V | PromiseLike<V>) => void) | undefined;
   reject: ((error: unknown) => void) | undefined;
@@ -47,7 +46,6 @@ export function knownEntry<K, V>(state: Entry<K, V>['state'], result: unknown, p
     result,
     batch: undefined,
     partition,
-    hitBatch: 0,
     hitAt: 0,
     resolve: undefined,
     reject: undefined,

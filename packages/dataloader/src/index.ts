@@ -6,15 +6,10 @@ export type { BatcherOptions } from './batcher-options.ts';
 export type { CacheMap } from './cache-map.ts';
 export type { Clock } from './clock.ts';
 export { createLoaders, type LoaderSet, type LoaderViews, type SharedLoaders } from './create-loaders.ts';
-export {
-  type BatchLoadFn,
-  DataLoader,
-  DataLoader as default,
-  type DataLoaderOptions,
-  type LoaderStats,
-} from './data-loader.ts';
+export { DataLoader, DataLoader as default, type LoaderStats } from './data-loader.ts';
 export { BatcherClosedError, BatchResultError, BatchTimeoutError, MissingKeyError, QueueFullError } from './errors.ts';
 export type { LoadOptions } from './keyed-loads.ts';
+export type { BatchLoadFn, DataLoaderOptions } from './loader-options.ts';
 export type { Loader } from './loader-view.ts';
 export type { Schedule } from './schedule.ts';
 export { type ItemError, type ValidatedBatch, type Validator, validateBatch } from './validate-batch.ts';

@@ -33,7 +33,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
   #dedupe: boolean;
   readonly #partition: ((key: K) => unknown) | undefined;
   /** Whether a load without a signal needs nothing but the cache and the open batch. */
-  #plain: boolean;
+  readonly #plain: boolean;
   /** The entries behind the promises that a map of the user's kind keeps, while these are pending. */
   readonly #behind: WeakMap<object, Entry<K, V>> | undefined;
 
@@ -45,7 +45,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     this.#cacheKeyFn = options.cacheKeyFn;
     this.#dedupe = options.dedupe;
     this.#partition = options.partition;
-    this.#plain = !options.dedupe && options.partition === undefined && !queue.watchesJoins && !queue.weighs;
+    this.#plain = options.partition === undefined && !queue.watchesJoins && !queue.weighs;
     this.#behind = options.promises === undefined ? undefined : new WeakMap();
   }
 
@@ -63,10 +63,9 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     const cacheKey = this.#cacheKey(key);
     const entry = entries.get(cacheKey);
     if (entry) return this.#plainHit(entry);
-    const batch = queue.open(undefined);
-    queue.runner.queuedKeys += 1;
+    const batch = this.#dedupe ? queue.openFor(key, undefined, cacheKey) : queue.open(undefined);
     batch.pinned = true;
-    const added = batch.add(key, this, !this.#orderedHits);
+    const added = this.#join(key, cacheKey, batch);
     entries.set(cacheKey, added);
     return added.result as Promise<V>;
   }
@@ -76,7 +75,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     const queue = this.#queue;
     queue.hits += 1;
     if (entry.batch !== undefined) entry.batch.pinned = true;
-    if (entry.state === KEPT) return entry.result as Promise<V>;
+    if (!this.#orderedHits || entry.state === KEPT) return promiseOfEntry(entry);
     const open = queue.open(undefined);
     return entry.batch === open ? (entry.result as Promise<V>) : open.hit(entry);
   }
@@ -103,9 +102,7 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
 
   /** From now on others put keys into the same batches: what they ask for already is not asked for twice. */
   shareBatches(): void {
-    if (this.#entries === undefined) return;
-    this.#dedupe = true;
-    this.#plain = false;
+    if (this.#entries !== undefined) this.#dedupe = true;
   }
 
   clear(key: K): void {
@@ -237,16 +234,17 @@ function orAborted<K, V>(promise: Promise<V>, batch: Batch<K, V> | undefined, si
       reject(signal.reason);
       batch?.leave(signal.reason);
     });
-    promise.then(
-      (value) => {
-        done();
-        resolve(value);
-      },
-      (error) => {
-        done();
+    // Not `promise.then`: others have the same promise, and may have put something else there.
+    const settle = async () => {
+      try {
+        resolve(await promise);
+      } catch (error) {
         reject(error);
-      },
-    );
+      } finally {
+        done();
+      }
+    };
+    void settle();
   });
 }
 

@@ -55,6 +55,15 @@ export function loadEach<K, V>(
     throw new TypeError(`The loader.loadMany() function must be called with Array<key> but got: ${keys as unknown}.`);
   }
   const loads: Promise<V | Error>[] = [];
-  for (let i = 0; i < keys.length; i += 1) loads.push(loader.load(keys[i] as K, options).catch((error) => error));
+  for (let i = 0; i < keys.length; i += 1) loads.push(valueOrError(loader.load(keys[i] as K, options)));
   return Promise.all(loads);
+}
+
+// Not `promise.catch`, which calls a `then` that others who have the same promise may have replaced.
+async function valueOrError<V>(promise: Promise<V>): Promise<V | Error> {
+  try {
+    return await promise;
+  } catch (error) {
+    return error as Error;
+  }
 }
