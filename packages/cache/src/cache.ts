@@ -68,8 +68,9 @@ export class Cache implements AsyncDisposable {
   /** The kept value, or the one that `loader` gives. Callers of one key share one load and one error; an error is never kept. */
   getOrSet<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<T> {
     if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
-    const value = this.#memory.read(key, this.#clock.now());
-    if (value === undefined) return this.#load(key, loader, options).then(itsValue) as Promise<T>;
+    const now = this.#clock.now();
+    const value = this.#memory.read(key, now);
+    if (value === undefined) return this.#load(key, loader, options, now).then(itsValue) as Promise<T>;
     this.#tiers.hit(key, 'memory');
     return Promise.resolve(value as T);
   }
@@ -77,26 +78,25 @@ export class Cache implements AsyncDisposable {
   /** The same, with what is known of the entry: which tier had it, how old it is, whether it is stale. */
   async getOrSetEntry<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<CacheEntry<T>> {
     if (options?.signal?.aborted) throw options.signal.reason;
-    return (await this.#load(key, loader, options)) as CacheEntry<T>;
+    return entryOf(await this.#load(key, loader, options, this.#clock.now())) as CacheEntry<T>;
   }
 
   /** The fresh value, from memory or the remote tier. */
-  async get<T = unknown>(key: string): Promise<T | undefined> {
-    const value = this.#memory.read(key, this.#clock.now());
-    if (value !== undefined) {
-      this.#tiers.hit(key, 'memory');
-      return value as T;
-    }
-    const found = this.#loads.useFresh(key) ?? (await this.#fetch(key));
-    if (found === undefined || found.stale) {
-      this.#tiers.missed(key);
-      return undefined;
-    }
-    if (found.tier === 'remote') {
+  get<T = unknown>(key: string): Promise<T | undefined> {
+    const now = this.#clock.now();
+    let value = this.#memory.read(key, now);
+    if (value !== undefined) this.#tiers.hit(key, 'memory');
+    else value = this.#loads.useFresh(key, now)?.value;
+    if (value !== undefined) return Promise.resolve(value as T);
+    return this.#fetch(key, (found) => {
+      if (found === undefined || found.stale) {
+        this.#tiers.missed(key);
+        return undefined;
+      }
       this.#tiers.hit(key, 'remote');
       this.#loads.sliding.used(key, found);
-    }
-    return found.value as T;
+      return found.value as T;
+    });
   }
 
   /** The fresh value if memory has it, at once. Counts neither as a hit nor as a use. */
@@ -107,7 +107,7 @@ export class Cache implements AsyncDisposable {
   /** What is kept under a key, stale or not, and what is known of it. */
   async lookup<T = unknown>(key: string): Promise<CacheEntry<T> | undefined> {
     const here = this.#tiers.inMemory(key);
-    const found = here === undefined || here.stale ? ((await this.#fetch(key)) ?? here) : here;
+    const found = here === undefined || here.stale ? await this.#fetch(key, (there) => there ?? here) : here;
     return found === undefined ? undefined : (entryOf(found) as CacheEntry<T>);
   }
 
@@ -228,23 +228,25 @@ export class Cache implements AsyncDisposable {
     await this.#tiers.remotely((remote) => remote.close(), undefined);
   }
 
-  async #load(key: string, loader: Loader<unknown>, options: GetOrSetOptions | undefined): Promise<CacheEntry> {
-    checkKey(key);
-    callable('loader', loader);
-    const rules = rulesOf(options, this.#defaults);
-    return entryOf(await this.#loads.resolve(key, loader, rules, signalOf(options)));
+  #load(key: string, loader: Loader<unknown>, options: GetOrSetOptions | undefined, now: number): Promise<CacheEntry> {
+    try {
+      checkKey(key);
+      callable('loader', loader);
+      return this.#loads.resolve(key, loader, rulesOf(options, this.#defaults), signalOf(options), now);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
-  /** The remote tier's answer for a key, which goes into memory too. */
-  async #fetch(key: string): Promise<HeldEntry | undefined> {
-    this.#open();
-    checkKey(key);
-    if (this.#tiers.remote === undefined) return undefined;
-    const fence = this.#tiers.fences.raise(key, []);
+  /** What `then` makes of the remote tier's answer for a key, which goes into memory too. */
+  #fetch<T>(key: string, then: (found: HeldEntry | undefined) => T): Promise<T> {
     try {
-      return await this.#tiers.fromRemote(key, fence, this.#defaults);
-    } finally {
-      this.#tiers.fences.lower(fence);
+      this.#open();
+      checkKey(key);
+      if (this.#tiers.remote === undefined) return Promise.resolve(then(undefined));
+      return this.#tiers.readRemote(key, this.#defaults, then);
+    } catch (error) {
+      return Promise.reject(error);
     }
   }
 

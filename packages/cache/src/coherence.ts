@@ -45,8 +45,7 @@ export class Coherence implements RemoteListener {
   }
 
   /** The times of what is put into memory now. */
-  limited(times: EntryTimes): EntryTimes {
-    const now = this.#options.clock.now();
+  limited(times: EntryTimes, now: number): EntryTimes {
     this.check(now);
     if (!this.#isolated || times.freshUntil <= now + this.#maxLagMs) return times;
     // Nor may it slide: what lives on by being read would never be asked for.

@@ -27,10 +27,7 @@ export interface HeldEntry extends CacheEntry {
   slideDue: boolean;
   staleWhileRevalidateMs: number;
   staleIfErrorMs: number;
-}
-
-/** What the remote tier had. */
-export interface Admitted extends HeldEntry {
+  /** Names its state in the remote tier, if it was read there; '' otherwise. */
   version: string;
 }
 
@@ -41,6 +38,7 @@ export function held(
   times: EntryTimes,
   tags: readonly string[],
   now: number,
+  version = '',
 ): HeldEntry {
   const leftMs = times.freshUntil - now;
   return {
@@ -57,5 +55,6 @@ export function held(
     slideDue: times.slideMs > 0 && leftMs > 0 && now >= times.plainUntil && times.plainUntil > Number.NEGATIVE_INFINITY,
     staleWhileRevalidateMs: times.revalidateMs,
     staleIfErrorMs: times.errorMs,
+    version,
   };
 }

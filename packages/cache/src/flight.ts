@@ -22,9 +22,9 @@ export class Flight {
   /** Made for who asks for the signal: a hit in the remote tier does not, and it costs more than the rest of the flight. */
   #controller: AbortController | undefined;
   #aborted: { reason: unknown } | undefined;
-  #resolve: (value: CacheEntry) => void = () => {};
-  #reject: (reason: unknown) => void = () => {};
-  #stopWork: (reason: unknown) => void = () => {};
+  #resolve: (value: CacheEntry) => void = nothing;
+  #reject: (reason: unknown) => void = nothing;
+  #stopWork: (reason: unknown) => void = nothing;
   #leavers = 0;
   #pinned: boolean;
 
@@ -39,7 +39,7 @@ export class Flight {
       this.#reject = reject;
     });
     // A failed refresh in the background has nobody else to hear of it.
-    this.promise.catch(() => {});
+    this.promise.catch(nothing);
   }
 
   get signal(): AbortSignal {
@@ -50,8 +50,9 @@ export class Flight {
     return this.#controller.signal;
   }
 
-  start(work: (flight: Flight) => Promise<CacheEntry>): void {
-    work(this).then(this.#resolve, this.#reject);
+  /** Ends as `work` does, unless it is abandoned first. */
+  follow(work: Promise<CacheEntry>): void {
+    work.then(this.#resolve, this.#reject);
   }
 
   /** The loader's answer, or the reason for which it is not waited for any longer. */
@@ -111,3 +112,5 @@ export class Flight {
     this.#controller?.abort(reason);
   }
 }
+
+function nothing(): void {}

@@ -1,5 +1,5 @@
 import type { Clock } from './clock.ts';
-import type { CacheEntry } from './entry.ts';
+import type { CacheEntry, HeldEntry } from './entry.ts';
 import type { Flight } from './flight.ts';
 import type { LoadRules } from './load-rules.ts';
 import type { Loader, LoadRunner } from './load-runner.ts';
@@ -21,16 +21,25 @@ export class LeasedLoads {
     this.#runner = runner;
   }
 
+  /** What the remote tier has now. */
+  read({ fence }: Flight, rules: LoadRules): Promise<HeldEntry | undefined> {
+    fence.changed = false;
+    return this.#tiers.fromRemote(fence.key, fence, rules);
+  }
+
+  /** Takes note of what was read. Whether it needs no load. */
+  suffices(flight: Flight, found: HeldEntry | undefined): found is HeldEntry {
+    flight.found = found;
+    return found !== undefined && (found.ttlMs > flight.enoughMs || (found.revalidate && !flight.background));
+  }
+
+  /** To be called when what was read does not suffice. */
   async run(flight: Flight, loader: Loader<unknown>, rules: LoadRules): Promise<CacheEntry> {
     const { key } = flight.fence;
     const { clock, remote } = this.#tiers;
-    const patience = new Patience(clock, remote?.leaseMs ?? 0);
+    const patience = new Patience(clock, flight.startedAt, remote?.leaseMs ?? 0);
     for (let pollMs = FIRST_POLL_MS; ; pollMs = Math.min(pollMs * 1.5, LONGEST_POLL_MS)) {
-      flight.fence.changed = false;
-      const found = await this.#tiers.fromRemote(key, flight.fence, rules);
-      flight.found = found;
-      if (found !== undefined && found.ttlMs > flight.enoughMs) return found;
-      if (found?.revalidate && !flight.background) return found;
+      const { found } = flight;
       const lease = await this.#tiers.remotely<LeaseAnswer>((tier) => tier.lease(key, found?.version, rules.tags), {
         state: 'unavailable',
       });
@@ -42,6 +51,8 @@ export class LeasedLoads {
       }
       // What changed once can be read again at once; what keeps changing is waited for like a lease.
       if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(waitMs, flight);
+      const again = await this.read(flight, rules);
+      if (this.suffices(flight, again)) return again;
     }
   }
 
@@ -99,10 +110,10 @@ class Patience {
   #until: number;
   #lastLeftMs = Number.POSITIVE_INFINITY;
 
-  constructor(clock: Clock, leaseMs: number) {
+  constructor(clock: Clock, startedAt: number, leaseMs: number) {
     this.#clock = clock;
-    this.#until = clock.now() + leaseMs;
-    this.#longestUntil = clock.now() + MOST_LEASES * leaseMs;
+    this.#until = startedAt + leaseMs;
+    this.#longestUntil = startedAt + MOST_LEASES * leaseMs;
   }
 
   get leftMs(): number {

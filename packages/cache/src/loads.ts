@@ -1,7 +1,7 @@
 import { earlyDrawMs } from './early-refresh.ts';
 import type { CacheEntry, HeldEntry } from './entry.ts';
 import { CacheClosedError, CacheOverloadedError } from './errors.ts';
-import { Flight } from './flight.ts';
+import { Flight, type FlightOptions } from './flight.ts';
 import { LeasedLoads } from './leased-loads.ts';
 import type { LoadRules } from './load-rules.ts';
 import { type Loader, LoadRunner } from './load-runner.ts';
@@ -16,8 +16,8 @@ export class Loads {
   readonly #leased: LeasedLoads;
   /** The latest of each key. */
   readonly #flights = new Map<string, Flight>();
-  /** All, also those that an invalidation has made way for others. */
-  readonly #running = new Set<Flight>();
+  /** Those that still run though an invalidation has made way for others. */
+  readonly #overtaken = new Set<Flight>();
   #closing = false;
   #idle: (() => void) | undefined;
 
@@ -34,9 +34,10 @@ export class Loads {
     loader: Loader<unknown>,
     rules: LoadRules,
     signal: AbortSignal | undefined,
+    now: number = this.#tiers.clock.now(),
   ): Promise<CacheEntry> {
     const { counts } = this.#tiers;
-    const held = this.#tiers.used(key);
+    const held = this.#tiers.used(key, now);
     if (held !== undefined && !held.stale) {
       this.#hit(key, held);
       this.#mayRefresh(key, held, loader, rules);
@@ -55,7 +56,8 @@ export class Loads {
       return held;
     }
     if (running !== undefined) counts.sharedWaits++;
-    const found = await this.#join(running ?? this.#launch(key, loader, rules, false, 0), rules, signal);
+    const flight = running ?? this.#launch(key, loader, rules, { background: false, enoughMs: 0, startedAt: now });
+    const found = await this.#join(flight, rules, signal);
     if (found.stale) this.#tiers.servedStale(key);
     if (running !== undefined) return this.#apart(found);
     if (found.tier === 'remote' && !found.stale) this.#tiers.hit(key, 'remote');
@@ -63,8 +65,8 @@ export class Loads {
   }
 
   /** A fresh entry in memory, as a hit. */
-  useFresh(key: string): HeldEntry | undefined {
-    const held = this.#tiers.used(key);
+  useFresh(key: string, now: number = this.#tiers.clock.now()): HeldEntry | undefined {
+    const held = this.#tiers.used(key, now);
     if (held === undefined || held.stale) return undefined;
     this.#hit(key, held);
     return held;
@@ -74,14 +76,14 @@ export class Loads {
   idle(): Promise<void> {
     this.#closing = true;
     return new Promise((resolve) => {
-      if (this.#running.size === 0) resolve();
+      if (this.#running === 0) resolve();
       else this.#idle = resolve;
     });
   }
 
   /** Rejects all callers with the reason, and waits for no loader any longer. */
   abandonAll(reason: unknown): void {
-    for (const flight of this.#running) flight.abandon(reason);
+    for (const flight of [...this.#flights.values(), ...this.#overtaken]) flight.abandon(reason);
   }
 
   #hit(key: string, held: HeldEntry): void {
@@ -90,7 +92,11 @@ export class Loads {
   }
 
   get #full(): boolean {
-    return this.#running.size >= this.#tiers.settings.maxLoads;
+    return this.#running >= this.#tiers.settings.maxLoads;
+  }
+
+  get #running(): number {
+    return this.#flights.size + this.#overtaken.size;
   }
 
   /** The load under way that a new caller may join. */
@@ -109,15 +115,15 @@ export class Loads {
   /** Loads in the background, unless that is under way. */
   #refresh(key: string, loader: Loader<unknown>, rules: LoadRules, enoughMs: number): void {
     if (this.#closing || this.#full || this.#inFlight(key) !== undefined) return;
-    this.#launch(key, loader, rules, true, enoughMs);
+    this.#launch(key, loader, rules, { background: true, enoughMs, startedAt: this.#tiers.clock.now() });
   }
 
-  #launch(key: string, loader: Loader<unknown>, rules: LoadRules, background: boolean, enoughMs: number): Flight {
-    const startedAt = this.#tiers.clock.now();
-    const flight = new Flight(this.#tiers.fences.raise(key, rules.tags), { background, enoughMs, startedAt });
+  #launch(key: string, loader: Loader<unknown>, rules: LoadRules, options: FlightOptions): Flight {
+    const flight = new Flight(this.#tiers.fences.raise(key, rules.tags), options);
+    const before = this.#flights.get(key);
+    if (before !== undefined) this.#overtaken.add(before);
     this.#flights.set(key, flight);
-    this.#running.add(flight);
-    flight.start(() => this.#fly(flight, loader, rules));
+    flight.follow(this.#fly(flight, loader, rules));
     return flight;
   }
 
@@ -126,7 +132,8 @@ export class Loads {
     let after: HeldEntry | undefined;
     try {
       if (this.#tiers.remote === undefined) return await this.#runner.run(flight, loader, rules, undefined);
-      const entry = await this.#leased.run(flight, loader, rules);
+      const found = await this.#leased.read(flight, rules);
+      const entry = this.#leased.suffices(flight, found) ? found : await this.#leased.run(flight, loader, rules);
       if (entry === flight.found && !flight.background) after = flight.found;
       return entry;
     } catch (error) {
@@ -135,8 +142,8 @@ export class Loads {
       throw error;
     } finally {
       this.#tiers.fences.lower(flight.fence);
-      this.#running.delete(flight);
-      if (this.#flights.get(key) === flight) {
+      if (this.#flights.get(key) !== flight) this.#overtaken.delete(flight);
+      else {
         this.#flights.delete(key);
         if (after?.stale) this.#refresh(key, loader, rules, 0);
         else if (after !== undefined) {
@@ -144,7 +151,7 @@ export class Loads {
           this.#mayRefresh(key, after, loader, rules);
         }
       }
-      if (this.#running.size === 0) this.#idle?.();
+      if (this.#running === 0) this.#idle?.();
     }
   }
 

@@ -3,7 +3,7 @@ import type { CacheSettings } from './cache-options.ts';
 import type { Clock } from './clock.ts';
 import { Coherence } from './coherence.ts';
 import { earlyWindowMs } from './early-refresh.ts';
-import { type Admitted, type HeldEntry, held } from './entry.ts';
+import { type HeldEntry, held } from './entry.ts';
 import { type Fence, Fences } from './fences.ts';
 import { type KeptValue, keep, keepParsed } from './kept-value.ts';
 import { Listeners, type Topic } from './listeners.ts';
@@ -98,34 +98,45 @@ export class Tiers {
   }
 
   /** What memory has, stale or not. */
-  inMemory(key: string): HeldEntry | undefined {
-    const now = this.clock.now();
+  inMemory(key: string, now: number = this.clock.now()): HeldEntry | undefined {
     this.coherence.check(now);
     const entry = this.memory.entry(key, now);
     return entry && held(entry.value, 'memory', entry, entry.tags, now);
   }
 
   /** The same for a reader, whose use counts. */
-  used(key: string): HeldEntry | undefined {
-    this.memory.slide(key, this.clock.now());
-    return this.inMemory(key);
+  used(key: string, now: number): HeldEntry | undefined {
+    this.memory.slide(key, now);
+    return this.inMemory(key, now);
   }
 
   /** What the remote tier has; it is kept in memory too unless the fence was broken meanwhile. */
-  fromRemote(key: string, fence: Fence, rules: StoreRules): Promise<Admitted | undefined> {
+  fromRemote(key: string, fence: Fence, rules: StoreRules): Promise<HeldEntry | undefined> {
+    return this.#askRemote(key, (found) => (found === undefined ? undefined : this.admit(key, found, fence, rules)));
+  }
+
+  /** The same for who loads nothing, behind a fence of its own; answered with what `then` makes of it. */
+  readRemote<T>(key: string, rules: StoreRules, then: (found: HeldEntry | undefined) => T): Promise<T> {
+    const fence = this.fences.raise(key, []);
+    return this.#askRemote(key, (found) => {
+      this.fences.lower(fence);
+      return then(found === undefined ? undefined : this.admit(key, found, fence, rules));
+    });
+  }
+
+  #askRemote<T>(key: string, then: (found: RemoteEntry | undefined) => T): Promise<T> {
+    const failed = (error: unknown) => then(this.#remoteFailed(error));
     try {
-      return (this.remote as RemoteTier).get(key).then(
-        (found) => (found === undefined ? undefined : this.admit(key, found, fence, rules)),
-        (error: unknown) => this.#remoteFailed(error),
-      );
+      return (this.remote as RemoteTier).get(key).then(then, failed);
     } catch (error) {
-      return Promise.resolve(this.#remoteFailed(error));
+      return Promise.reject(error).catch(failed);
     }
   }
 
   /** Takes a remote entry into memory. */
-  admit(key: string, found: RemoteEntry, fence: Fence, rules: StoreRules): Admitted {
-    const [now, wallNow] = [this.clock.now(), this.wallNow()];
+  admit(key: string, found: RemoteEntry, fence: Fence, rules: StoreRules): HeldEntry {
+    const now = this.clock.now();
+    const wallNow = this.wallNow();
     const lifeMs = found.freshUntil - found.storedAt;
     // Another machine's clock may be ahead of ours: an entry is never fresh for longer than it was made to be.
     const ttlMs = Math.min(found.freshUntil - wallNow, lifeMs);
@@ -139,11 +150,9 @@ export class Tiers {
         ? keep(found.value, this.settings.copy)
         : keepParsed(found.value, found.textBytes, this.settings.copy);
     const overtaken = fence.broken || fence.changed || found.tags.some((tag) => fence.deadTags.has(tag));
-    if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times);
+    if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times, now);
     const value = kept?.cloned ? structuredClone(kept.value) : found.value;
-    const { version } = found;
-    const admitted = held(value, 'remote', times, found.tags, now) as Admitted;
-    admitted.version = version;
+    const admitted = held(value, 'remote', times, found.tags, now, found.version);
     return overtaken ? Object.assign(admitted, OVERTAKEN) : admitted;
   }
 
@@ -152,7 +161,7 @@ export class Tiers {
     const now = this.clock.now();
     const shared = kept.json && this.remote !== undefined;
     const times = this.#times(now + rules.ttlMs, now, rules.sliding ? rules.ttlMs : 0, loadMs, rules, shared);
-    this.#put(key, kept, rules.tags, times);
+    this.#put(key, kept, rules.tags, times, now);
   }
 
   /** The same as the remote tier is told it. */
@@ -220,8 +229,8 @@ export class Tiers {
     return { storedAt, freshUntil, plainUntil, loadMs, slideMs, revalidateMs, errorMs };
   }
 
-  #put(key: string, kept: KeptValue, tags: readonly string[], times: EntryTimes): void {
-    this.memory.put(key, kept, this.coherence.limited(times), tags);
+  #put(key: string, kept: KeptValue, tags: readonly string[], times: EntryTimes, now: number): void {
+    this.memory.put(key, kept, this.coherence.limited(times, now), tags);
     if (this.#sweep === undefined && this.memory.size > 0) this.#scheduleSweep();
   }
 

@@ -18,8 +18,10 @@ import type { ValueEncoding } from './value-encoding.ts';
  * Another format is a miss, so that versions of this package can share a Redis.
  */
 const VALUE = 'xc2V';
-const NO_LEASE = '0'.repeat(15);
 const FOREVER = 999_999_999_999_999;
+const FRESH_AT = 35;
+const TIME_DIGITS = 15;
+const NO_LEASE = '0'.repeat(TIME_DIGITS);
 const ENCODING_AT = 50;
 const COMPRESSION_AT = 51;
 const BODY_AT = 52;
@@ -112,8 +114,8 @@ function plain(bytes: Buffer): RemoteEntry | undefined {
 }
 
 function entryOf(head: string, body: unknown, textBytes: number | undefined): RemoteEntry | undefined {
-  const freshUntil = Number(head.slice(35, ENCODING_AT));
-  if (!Number.isInteger(freshUntil) || !Array.isArray(body) || body.length !== 4) return undefined;
+  const freshUntil = timeAt(head, FRESH_AT);
+  if (Number.isNaN(freshUntil) || !Array.isArray(body) || body.length !== 4) return undefined;
   const storedAt: unknown = body[0];
   const loadMs: unknown = body[1];
   const tags: unknown = body[2];
@@ -141,7 +143,18 @@ export function newVersion(): string {
 
 /** A time as it stands in the header: so that their text compares as they do. */
 export function digits(ms: number): string {
-  return String(Math.min(Math.max(0, Math.ceil(ms)), FOREVER)).padStart(15, '0');
+  return String(Math.min(Math.max(0, Math.ceil(ms)), FOREVER)).padStart(TIME_DIGITS, '0');
+}
+
+/** What `digits` wrote; NaN for anything else. */
+function timeAt(head: string, from: number): number {
+  let ms = 0;
+  for (let at = from; at < from + TIME_DIGITS; at++) {
+    const digit = head.charCodeAt(at) - 48;
+    if (!(digit >= 0 && digit <= 9)) return Number.NaN;
+    ms = ms * 10 + digit;
+  }
+  return ms;
 }
 
 function isText(value: unknown): boolean {

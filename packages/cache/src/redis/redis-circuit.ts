@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { PendingCommands } from './pending-commands.ts';
 
 export interface RedisCircuitOptions {
   commandTimeoutMs: number;
@@ -23,8 +24,7 @@ export class RedisCircuit {
   #closed = true;
   #stopped = false;
   #timer: unknown;
-  /** Oldest first. */
-  readonly #pending = new Set<PendingCommand>();
+  readonly #pending = new PendingCommands();
   #watch: unknown;
 
   constructor(options: RedisCircuitOptions) {
@@ -36,23 +36,32 @@ export class RedisCircuit {
     return this.#closed;
   }
 
+  /** Whether no command waits for its answer. */
+  get idle(): boolean {
+    return this.#pending.oldest === undefined;
+  }
+
   /** Runs one command under the time-out; a failure opens the circuit. A key that holds something that is not ours is a miss. */
   guard(command: () => Promise<unknown>): Promise<unknown> {
+    return this.read(command, itself);
+  }
+
+  /** The same, with what `read` makes of the answer: one promise for both. */
+  read<T>(command: () => Promise<unknown>, read: (answer: unknown) => T | Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const answered = command();
-      const pending: PendingCommand = { since: this.#options.clock.now(), reject };
-      this.#pending.add(pending);
+      const pending = this.#pending.add(this.#options.clock.now(), reject);
       if (this.#watch === undefined) this.#watchFor(this.#options.commandTimeoutMs);
       answered.then(
         (answer) => {
-          this.#pending.delete(pending);
-          resolve(answer);
+          if (this.#pending.remove(pending)) settle(answer, read, resolve, reject);
         },
         (error: unknown) => {
-          this.#pending.delete(pending);
-          if (isWrongType(error)) return resolve(undefined);
-          this.trip();
-          reject(error);
+          const waitedFor = this.#pending.remove(pending);
+          if (!isWrongType(error)) {
+            this.trip();
+            reject(error);
+          } else if (waitedFor) settle(undefined, read, resolve, reject);
         },
       );
     });
@@ -95,22 +104,35 @@ export class RedisCircuit {
   #expire(): void {
     const { clock, commandTimeoutMs } = this.#options;
     const now = clock.now();
-    for (const pending of this.#pending) {
-      const leftMs = pending.since + commandTimeoutMs - now;
+    for (let { oldest } = this.#pending; oldest !== undefined; oldest = this.#pending.oldest) {
+      const leftMs = oldest.since + commandTimeoutMs - now;
       if (leftMs > 0) {
         if (this.#watch === undefined) this.#watchFor(leftMs);
         return;
       }
-      this.#pending.delete(pending);
+      this.#pending.remove(oldest);
       this.trip();
-      pending.reject(new RedisUnavailableError(`@x/cache: Redis did not answer in ${commandTimeoutMs} ms`));
+      oldest.reject(new RedisUnavailableError(`@x/cache: Redis did not answer in ${commandTimeoutMs} ms`));
     }
   }
 }
 
-interface PendingCommand {
-  since: number;
-  reject: (error: unknown) => void;
+/** Resolves with what is read from an answer. */
+export function settle<T>(
+  answer: unknown,
+  read: (answer: unknown) => T | Promise<T>,
+  resolve: (read: T | Promise<T>) => void,
+  reject: (error: unknown) => void,
+): void {
+  try {
+    resolve(read(answer));
+  } catch (error) {
+    reject(error);
+  }
+}
+
+function itself(answer: unknown): unknown {
+  return answer;
 }
 
 /** Redis is there and says that the key holds something else: the key's fault, not the server's. */

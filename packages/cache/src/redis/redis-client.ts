@@ -15,6 +15,8 @@ export interface RedisClient {
   call(command: string, ...args: Argument[]): Promise<unknown>;
   /** The same, answered with bytes. */
   callBuffer(command: string, ...args: Argument[]): Promise<unknown>;
+  /** `callBuffer('GET', key)`, for less where the client has it: it need not look at what command that is. */
+  getBuffer?(key: string): Promise<unknown>;
   /** A cluster's nodes. */
   nodes?(role: 'master'): RedisNode[];
   /** Makes another connection to the same server: what others do is heard on it. */

@@ -13,10 +13,21 @@ export interface RedisCommandsOptions {
 
 /** Commands under the circuit, to one server or to a cluster, where each key may lie on another node. */
 export class RedisCommands {
+  readonly isCluster: boolean;
   readonly #options: RedisCommandsOptions;
+
+  readonly #get: (name: string) => Promise<unknown>;
 
   constructor(options: RedisCommandsOptions) {
     this.#options = options;
+    const { client } = options;
+    this.isCluster = client.nodes !== undefined;
+    this.#get = client.getBuffer?.bind(client) ?? ((name) => client.callBuffer('GET', name));
+  }
+
+  /** Whether no command waits for its answer. */
+  get idle(): boolean {
+    return this.#options.circuit.idle;
   }
 
   call(command: string, ...args: Argument[]): Promise<unknown> {
@@ -27,6 +38,11 @@ export class RedisCommands {
     return this.#options.circuit.guard(() => this.#options.client.callBuffer(command, ...args));
   }
 
+  /** What `read` makes of a key's bytes: null or undefined for nothing, or for what is no string. */
+  get<T>(name: string, read: (bytes: unknown) => T | Promise<T>): Promise<T> {
+    return this.#options.circuit.read(() => this.#get(name), read);
+  }
+
   run(script: Script, keys: readonly string[], ...args: Argument[]): Promise<unknown> {
     return this.#options.circuit.guard(() => script.run(this.#options.client, keys, ...args));
   }
@@ -34,10 +50,6 @@ export class RedisCommands {
   /** For what the commands sent next must not overtake. */
   runInOrder(script: Script, keys: readonly string[], ...args: Argument[]): Promise<unknown> {
     return this.#options.circuit.guard(() => script.runInOrder(this.#options.client, keys, ...args));
-  }
-
-  get isCluster(): boolean {
-    return this.#options.client.nodes !== undefined;
   }
 
   /** The tag's index stays: a key in it that has lost the tag is deleted for nothing, one left out would be missed. */

@@ -90,13 +90,15 @@ export class RedisTier implements RemoteTier {
 
   #get(key: string): Promise<RemoteEntry | undefined> {
     if (!this.#access.available) return Promise.resolve(undefined);
-    return this.#reads.get(this.#prefix + key).then((bytes) => {
-      if (bytes === null || bytes === undefined) return undefined;
-      this.#feed.own?.found(key);
-      const entry = this.#envelopes.decode(bytes);
-      // Most can be read at once: a promise less for each hit.
-      return entry === undefined || entry instanceof Promise ? this.#checked(key, bytes, entry) : entry;
-    });
+    return this.#reads.get(this.#prefix + key, (bytes) => this.#read(key, bytes));
+  }
+
+  #read(key: string, bytes: unknown): RemoteEntry | undefined | Promise<RemoteEntry | undefined> {
+    if (bytes === null || bytes === undefined) return undefined;
+    this.#feed.own?.found(key);
+    const entry = this.#envelopes.decode(bytes);
+    // Most can be read at once: a promise less for each hit.
+    return entry === undefined || entry instanceof Promise ? this.#checked(key, bytes, entry) : entry;
   }
 
   /** A value of our format that cannot be read would stand in the way of every load until it expires. */

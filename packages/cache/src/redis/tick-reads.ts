@@ -1,3 +1,4 @@
+import { settle } from './redis-circuit.ts';
 import type { RedisCommands } from './redis-commands.ts';
 
 /** Keys that one MGET takes: a longer one would keep the server from others. */
@@ -5,46 +6,47 @@ const MOST_KEYS = 64;
 
 interface Read {
   name: string;
-  resolve: (bytes: unknown) => void;
+  settle: (bytes: unknown) => void;
   reject: (error: unknown) => void;
 }
 
 /**
- * Reads of single keys. The first of a tick is sent at once; those that follow in the same tick go together in one MGET at its end,
- * since a write to the socket for each costs more than all the rest of a hit.
+ * Reads of single keys. One that finds no command under way is sent at once; others wait for the end of their tick and go together
+ * in one MGET, since a write to the socket for each costs more than all the rest of a hit.
  */
 export class TickReads {
   readonly #commands: RedisCommands;
   #later: Read[] = [];
-  #inTick = false;
 
   constructor(commands: RedisCommands) {
     this.#commands = commands;
   }
 
-  /** The bytes; null or undefined for nothing, or for what is no string. */
-  get(name: string): Promise<unknown> {
+  /** What `read` makes of the bytes: null or undefined for nothing, or for what is no string. */
+  get<T>(name: string, read: (bytes: unknown) => T | Promise<T>): Promise<T> {
     // On a cluster the keys of one MGET would have to share a slot.
-    if (this.#commands.isCluster) return this.#commands.callBuffer('GET', name);
-    if (this.#inTick) return new Promise((resolve, reject) => this.#later.push({ name, resolve, reject }));
-    const answer = this.#commands.callBuffer('GET', name);
-    this.#inTick = true;
-    process.nextTick(this.#endTick);
-    return answer;
+    if (this.#commands.idle || this.#commands.isCluster) return this.#commands.get(name, read);
+    return new Promise((resolve, reject) => {
+      if (this.#later.length === 0) process.nextTick(this.#sendAll);
+      this.#later.push({ name, settle: (bytes) => settle(bytes, read, resolve, reject), reject });
+    });
   }
 
-  readonly #endTick = (): void => {
-    this.#inTick = false;
-    if (this.#later.length === 0) return;
+  readonly #sendAll = (): void => {
     const reads = this.#later;
     this.#later = [];
     for (let from = 0; from < reads.length; from += MOST_KEYS) this.#send(reads.slice(from, from + MOST_KEYS));
   };
 
   #send(reads: readonly Read[]): void {
+    const [first] = reads;
+    if (first !== undefined && reads.length === 1) {
+      this.#commands.get(first.name, first.settle).catch(first.reject);
+      return;
+    }
     this.#commands.callBuffer('MGET', ...reads.map((read) => read.name)).then(
       (answers) => {
-        for (const [index, { resolve }] of reads.entries()) resolve((answers as unknown[] | undefined)?.[index]);
+        for (const [index, { settle }] of reads.entries()) settle((answers as unknown[] | undefined)?.[index]);
       },
       (error: unknown) => {
         for (const { reject } of reads) reject(error);
