@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { afterEach, describe, expect, it } from 'vitest';
 import { cleanUp, later, open, serve } from './http-server.ts';
 
@@ -166,4 +168,39 @@ describe('closing an HttpPool', () => {
     await http.close({ timeoutMs: 20 });
     await outcome;
   });
+});
+
+it('a connection that somebody waits for is not closed for being one too many without work', async () => {
+  const opened = new Set<unknown>();
+  const { url } = await serve((request, response) => {
+    opened.add(request.socket);
+    response.end('ok');
+  });
+  const http = open({ maxConnections: 1, maxKeepAliveConnections: 0 });
+  const answers = await Promise.all(Array.from({ length: 5 }, async () => (await http.get(url)).text()));
+  expect(answers).toEqual(['ok', 'ok', 'ok', 'ok', 'ok']);
+  expect(opened.size).toBe(1);
+  await expect.poll(() => http.stats()).toMatchObject({ connections: 0, idle: 0, inFlight: 0 });
+});
+
+it('hosts that strangers name are not remembered when nothing is left to do for them', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const unknown = Object.assign(new Error('no such host'), { code: 'ENOTFOUND' });
+  const http = open({ dnsCacheMs: 0, lookup: (_name, _options, callback) => callback(unknown, []) });
+  const heapAfter = async (batch: number): Promise<number> => {
+    for (let n = 0; n < 40; n++) {
+      const names = Array.from({ length: 50 }, (_, i) => `http://host-${batch}-${n}-${i}.test/`);
+      const codes = await Promise.all(names.map((name) => http.get(name).catch((error) => error.code)));
+      if (codes.some((code) => code !== 'ERR_UNREACHABLE')) throw new Error(`unexpected: ${codes}`);
+    }
+    await later(20);
+    collect();
+    return process.memoryUsage().heapUsed;
+  };
+  await heapAfter(0);
+  const before = await heapAfter(1);
+  // Each remembered host would be half a kilobyte at least: a megabyte of them.
+  expect((await heapAfter(2)) - before).toBeLessThan(600_000);
+  expect(http.stats()).toMatchObject({ connections: 0, idle: 0, inFlight: 0, queued: 0 });
 });

@@ -92,3 +92,38 @@ it('a redirect whose own body never ends does not outlive the call', async () =>
   await expect.poll(() => http.stats()).toMatchObject({ inFlight: 0, idle: 1 });
   await expect.poll(() => sockets.size).toBe(1);
 });
+
+it('a Host of the caller’s own is for the address it was given with, not for the next', async () => {
+  const hosts: unknown[] = [];
+  const { url } = await serve((request, response) => {
+    hosts.push(request.headers.host);
+    if (request.url === '/') response.writeHead(302, { location: '/end' }).end();
+    else response.end();
+  });
+  await (await open().get(url, { headers: { host: 'tenant.test', 'x-api-key': 'k' } })).text();
+  expect(hosts).toEqual(['tenant.test', new URL(url).host]);
+});
+
+it('a redirect whose body does not end is cut off, and not read until the call is over', async () => {
+  let closedAt = Number.POSITIVE_INFINITY;
+  let answeredAt = 0;
+  const { url } = await serve((request, response) => {
+    if (request.url === '/end') {
+      setTimeout(() => {
+        answeredAt = performance.now();
+        response.end('there');
+      }, 500);
+      return;
+    }
+    response.on('close', () => {
+      closedAt = performance.now();
+    });
+    response.writeHead(302, { location: '/end' });
+    const more = (): void => {
+      if (!response.destroyed) response.write(Buffer.alloc(10_000), () => setTimeout(more, 5));
+    };
+    more();
+  });
+  expect(await (await open().get(url)).text()).toBe('there');
+  expect(closedAt).toBeLessThan(answeredAt);
+});

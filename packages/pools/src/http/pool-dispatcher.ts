@@ -18,8 +18,9 @@ export class PoolDispatcher extends Dispatcher {
     /** Lets the handler abort before undici does. */
     const stopsBy = (stop: () => void): void => {
       const stopAndTell = (reason: Error): void => {
-        stop();
+        // Before it is stopped: undici may tell the handler of that at once, as the second one to do so.
         if (early !== undefined) early.told = true;
+        stop();
         tell(handler, reason);
       };
       if (early === undefined) {

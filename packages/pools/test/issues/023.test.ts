@@ -14,7 +14,7 @@ test('a Retry-After that came twice counts once, or not at all if the two differ
     if (request.url === '/once' && requests > 1) return response.end('"well"');
     response.writeHead(503, ['retry-after', '7', 'retry-after', request.url === '/same' ? '7' : '0']).end();
   });
-  const retrying = open({ retry: { baseDelayMs: 1 } });
+  const retrying = open({ retry: { baseDelayMs: 1 }, timeoutMs: 5_000 });
   expect(await (await retrying.get(`${url}/once`)).json()).toBe('well');
   expect(retrying.stats()).toMatchObject({ retries: 1, failures: {} });
   const patient = open({ retry: { baseDelayMs: 1 }, timeoutMs: 5_000 });
