@@ -326,6 +326,9 @@ describe('a statement that is prepared under a name', () => {
       expect(await all()).toEqual(Array(6).fill([{ a: 1 }]));
       await pool.query('alter table changing add b int');
       expect(await all()).toEqual(Array(6).fill([{ a: 1, b: null }]));
+      // However many were refused at once: one new name.
+      const names = await pool.fetch<{ name: string }>('select name from pg_prepared_statements');
+      for (const { name } of names) expect(['read', 'read (1)']).toContain(name);
       await Promise.all(
         [1, 2].map(() =>
           pool.withConnection(async (session) => {

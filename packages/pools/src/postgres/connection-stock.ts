@@ -107,7 +107,7 @@ export class ConnectionStock {
   /** Nobody wants it now. */
   rest(connection: PgConnection): void {
     this.idle.push(connection);
-    this.#sweep.later();
+    this.#sweep.comeFor(connection);
   }
 
   /** Closes a connection that is idle; one that is lent out is seen to when it comes back. */

@@ -1,5 +1,6 @@
 import { longestTimerMs } from '../check-options.ts';
 import type { ConnectionStock } from './connection-stock.ts';
+import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
 
 /** Closes connections that were idle for long, and puts new ones in the place of those that are too old. */
@@ -7,31 +8,23 @@ export class Sweep {
   readonly #settings: PoolSettings;
   readonly #stock: ConnectionStock;
   #timer: unknown;
+  #comesAt = Number.POSITIVE_INFINITY;
 
   constructor(settings: PoolSettings, stock: ConnectionStock) {
     this.#settings = settings;
     this.#stock = stock;
   }
 
-  /** Comes back when the first of the idle connections is due. */
-  later(): void {
-    const { clock, minSize, maxIdleMs, maxLifetimeMs } = this.#settings;
-    if (this.#timer !== undefined || this.#stock.closed) return;
-    const mayShrink = this.#stock.size > minSize;
-    if (!mayShrink && maxLifetimeMs === Number.POSITIVE_INFINITY) return;
-    let due = Number.POSITIVE_INFINITY;
-    for (const { lastUsedAt, expiresAt } of this.#stock.idle) {
-      due = Math.min(due, expiresAt, mayShrink ? lastUsedAt + maxIdleMs : due);
-    }
-    const ms = due - clock.now();
+  /** Comes when a connection that has come to rest is due, unless it comes before that anyway. */
+  comeFor({ lastUsedAt, expiresAt }: PgConnection): void {
+    const { clock, minSize, maxIdleMs } = this.#settings;
+    const due = this.#stock.size > minSize ? Math.min(expiresAt, lastUsedAt + maxIdleMs) : expiresAt;
+    if (due >= this.#comesAt || this.#stock.closed) return;
+    const ms = Math.max(1, due - clock.now());
     if (ms > longestTimerMs) return;
-    this.#timer = clock.setTimeout(
-      () => {
-        this.#timer = undefined;
-        this.#run();
-      },
-      Math.max(1, ms),
-    );
+    clock.clearTimeout(this.#timer);
+    this.#comesAt = due;
+    this.#timer = clock.setTimeout(() => this.#run(), ms);
     (this.#timer as { unref?: () => void } | undefined)?.unref?.();
   }
 
@@ -40,6 +33,7 @@ export class Sweep {
   }
 
   #run(): void {
+    this.#comesAt = Number.POSITIVE_INFINITY;
     const { clock, minSize, maxIdleMs } = this.#settings;
     const now = clock.now();
     for (const connection of [...this.#stock.idle]) {
@@ -47,6 +41,6 @@ export class Sweep {
       if (connection.expiresAt <= now) this.#stock.retire(connection);
       else if (!needed && connection.lastUsedAt <= now - maxIdleMs) this.#stock.removeIdle(connection, 'idle');
     }
-    this.later();
+    for (const connection of this.#stock.idle) this.comeFor(connection);
   }
 }

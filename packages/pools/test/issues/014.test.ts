@@ -29,7 +29,7 @@ async function overtaken(
     await tx.query(`insert into written values ('next')`);
     rest.open();
     await outcome;
-    await tx.query('select 1');
+    expect(await tx.fetch('select who from written')).toEqual([{ who: 'next' }]);
     throw new Error('roll me back');
   });
   await expect(next).rejects.toThrow('roll me back');
