@@ -14,7 +14,7 @@ function reading(pool: PostgresPool): AsyncDisposable {
   const reader = async (): Promise<void> => {
     while (going) await pool.query('select pg_sleep(0.002)', [], shared);
   };
-  const readers = Array.from({ length: 5 }, reader);
+  const readers = Array.from({ length: 40 }, reader);
   return {
     async [Symbol.asyncDispose]() {
       going = false;
@@ -31,7 +31,7 @@ it('a lane that never comes to rest lets those who wait have its connection', as
 });
 
 it('its connections are replaced when they are too old', async () => {
-  await using pool = open({ maxSize: 2, maxLifetimeMs: 100 });
+  await using pool = open({ maxLifetimeMs: 100 });
   await pool.start();
   await using _readers = reading(pool);
   await expect.poll(() => pool.stats().destroyed.lifetime ?? 0, { timeout: 5_000 }).toBeGreaterThan(1);
