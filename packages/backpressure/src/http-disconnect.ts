@@ -20,6 +20,11 @@ export function requestSignal(request: IncomingMessage, response: ServerResponse
   return controller.signal;
 }
 
+/** Whether the work done for this response is told when its client has gone. */
+export function hasRequestSignal(response: ServerResponse): boolean {
+  return signals.has(response);
+}
+
 /** Whether `error` is only what `requestSignal` told the handler. */
 export function isDisconnect(response: ServerResponse, error: unknown): boolean {
   const signal = signals.get(response);

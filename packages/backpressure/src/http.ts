@@ -1,8 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { isDisconnect, isOver, onceOver } from './http-disconnect.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { hasRequestSignal, isDisconnect, isOver, onceOver } from './http-disconnect.ts';
 import { answerFailure, type HttpRefusal, refuseRequest } from './http-refusal.ts';
 import { jittered } from './jitter.ts';
-import { checkFunction, checkMethods } from './option-checks.ts';
+import { LateShare } from './late-share.ts';
+import { checkAtLeast, checkClock, checkFunction, checkMethods } from './option-checks.ts';
+import { type AdmissionPermit, RequestPermit } from './request-permit.ts';
 import type { Priority } from './waiting-room.ts';
 
 export { requestSignal } from './http-disconnect.ts';
@@ -10,18 +13,14 @@ export { requestSignal } from './http-disconnect.ts';
 /** What a `ConcurrencyLimiter` has of use here. */
 export interface AdmissionLimiter {
   tryAcquire(): AdmissionPermit | undefined;
-  acquire(options: {
-    signal: AbortSignal;
-    priority?: Priority;
-    key?: string;
-    deadlineMs?: number;
-  }): Promise<AdmissionPermit>;
+  acquire(options: AcquireOptions): Promise<AdmissionPermit>;
 }
 
-interface AdmissionPermit {
-  release(): void;
-  /** In place of `release` where the client has gone: how long that took says nothing about what the server can bear. */
-  ignore?(): void;
+interface AcquireOptions {
+  signal: AbortSignal;
+  priority?: Priority;
+  key?: string;
+  deadlineMs?: number;
 }
 
 /** What a `RateLimiter` has of use here, and one that asks another process. */
@@ -40,7 +39,10 @@ export interface AdmissionShedder {
 }
 
 export interface AdmissionOptions {
-  /** How many requests may be in work, and how many may wait. A permit is held until the response is finished or the client has gone. */
+  /**
+   * How many requests may be in work, and how many may wait. A permit is held until the response is closed, by its end or because the
+   * client has gone, and the promise that the handler returned has settled. Of a handler that returns none nothing more is known than its response.
+   */
   limiter?: AdmissionLimiter | undefined;
   /** How often one caller may ask. A request over it is answered 429. */
   rateLimiter?: AdmissionRateLimiter | undefined;
@@ -50,7 +52,10 @@ export interface AdmissionOptions {
   key?: ((request: IncomingMessage) => string) | undefined;
   /** Default: all are `'default'`. */
   priority?: ((request: IncomingMessage) => Priority) | undefined;
-  /** How long the client waits for its answer, in milliseconds, where it says so: what cannot be answered in time is not begun. Default: nothing is known of it. */
+  /**
+   * How long the client waits for its answer, in milliseconds, where it says so: what cannot be answered in time is not begun, and where
+   * one in four of the last is answered, or left, only when nine tenths of it are over, an adaptive limit gets smaller. Default: nothing is known of it.
+   */
   deadlineMs?: ((request: IncomingMessage) => number | undefined) | undefined;
   /** Requests that are always let through. Default: GET and HEAD of /health, /healthz, /livez, /readyz and /metrics. */
   exempt?: ((request: IncomingMessage) => boolean) | undefined;
@@ -59,6 +64,12 @@ export interface AdmissionOptions {
    * JSON-RPC error that says nothing of it; where the answer has begun, the connection is cut. Default: nobody is told.
    */
   onError?: ((error: unknown) => void) | undefined;
+  /**
+   * How long a permit is held at most when the response is closed and the handler's promise has not settled, in milliseconds.
+   * `onError` is told then (ERR_TIMEOUT), for that work is under no limit any more. Default 30,000; `Infinity` for no bound.
+   */
+  abandonedTimeoutMs?: number | undefined;
+  clock?: Clock | undefined;
   /** A number from 0 to 1, for the jitter of the waits after 429. Default `Math.random`. */
   random?: (() => number) | undefined;
 }
@@ -76,6 +87,7 @@ export function withAdmission(
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { limiter, rateLimiter, shedder, priority, deadlineMs, onError } = options;
   const { key = remoteAddress, exempt = isHealthCheck, random = Math.random } = options;
+  const { abandonedTimeoutMs = 30_000, clock = systemClock } = options;
   checkFunction('handler', handler);
   if (limiter !== undefined) checkMethods('limiter', limiter, ['tryAcquire', 'acquire']);
   if (rateLimiter !== undefined) checkMethods('rateLimiter', rateLimiter, ['consume']);
@@ -85,8 +97,11 @@ export function withAdmission(
   checkFunction('key', key);
   checkFunction('exempt', exempt);
   if (onError !== undefined) checkFunction('onError', onError);
+  checkAtLeast('abandonedTimeoutMs', abandonedTimeoutMs, 0);
+  checkClock(clock);
   checkFunction('random', random);
 
+  const lateShare = new LateShare();
   const report = (error: unknown): void => {
     try {
       onError?.(error);
@@ -100,71 +115,78 @@ export function withAdmission(
     answerFailure(request, response);
   };
 
-  const serve = (request: IncomingMessage, response: ServerResponse): void => {
-    const failServing = (error: unknown): void => {
+  /** The handler's promise, which then never rejects; undefined if it returned none, or threw. */
+  const serve = (request: IncomingMessage, response: ServerResponse): PromiseLike<boolean> | undefined => {
+    const failServing = (error: unknown): false => {
       // That the client has gone is nobody's failure.
       if (!isDisconnect(response, error)) fail(request, response, error);
+      return false;
     };
     try {
       const returned = handler(request, response);
-      if (isPromiseLike(returned)) returned.then(undefined, failServing);
+      return isPromiseLike(returned) ? returned.then(() => true, failServing) : undefined;
     } catch (error) {
       failServing(error);
+      return undefined;
     }
   };
 
-  const serveUnder = (permit: AdmissionPermit, request: IncomingMessage, response: ServerResponse): void => {
-    const release = (): void => {
-      try {
-        if (response.writableEnded || permit.ignore === undefined) permit.release();
-        else permit.ignore();
-      } catch (error) {
-        report(error);
-      }
-    };
+  const serveUnder = (
+    permit: AdmissionPermit,
+    request: IncomingMessage,
+    response: ServerResponse,
+    deadlineAt: number | undefined,
+  ): void => {
+    const held = new RequestPermit({ permit, deadlineAt, lateShare, abandonedTimeoutMs, clock, report });
     if (isOver(request, response)) {
-      release();
+      held.unused();
       return;
     }
-    onceOver(request, response, release);
-    serve(request, response);
+    onceOver(request, response, () => held.responseClosed(response.writableEnded));
+    const work = serve(request, response);
+    if (work === undefined) return;
+    held.workGoesOn();
+    // Work that was told of its client's leave may have ended for that alone.
+    void work.then((fulfilled) => held.workEnded(fulfilled && !hasRequestSignal(response)));
   };
 
   const enter = (request: IncomingMessage, response: ServerResponse, importance: Priority): void => {
     if (limiter === undefined) {
-      serve(request, response);
+      void serve(request, response);
       return;
     }
+    const patienceMs = deadlineMs?.(request);
+    const deadlineAt = patienceMs === undefined ? undefined : clock.now() + patienceMs * patienceEnds;
     const permit = limiter.tryAcquire();
-    if (permit !== undefined) serveUnder(permit, request, response);
-    else queue(limiter, request, response, importance).catch((error: unknown) => fail(request, response, error));
+    if (permit !== undefined) {
+      serveUnder(permit, request, response, deadlineAt);
+      return;
+    }
+    const gone = new AbortController();
+    const wait: AcquireOptions = { signal: gone.signal, priority: importance, key: key(request) };
+    if (patienceMs !== undefined) wait.deadlineMs = patienceMs;
+    const notGone = onceOver(request, response, () => gone.abort());
+    queue(limiter, request, response, wait, notGone)
+      .then((granted) => granted && serveUnder(granted, request, response, deadlineAt))
+      .catch((error: unknown) => fail(request, response, error));
   };
 
+  /** A permit when it is this request's turn; undefined if it was refused, or its client has gone. */
   const queue = async (
     from: AdmissionLimiter,
     request: IncomingMessage,
     response: ServerResponse,
-    importance: Priority,
-  ): Promise<void> => {
-    const caller = key(request);
-    const patienceMs = deadlineMs?.(request);
-    const gone = new AbortController();
-    const notGone = onceOver(request, response, () => gone.abort());
-    let permit: AdmissionPermit;
+    wait: AcquireOptions,
+    notGone: () => void,
+  ): Promise<AdmissionPermit | undefined> => {
     try {
-      permit = await from.acquire({
-        signal: gone.signal,
-        priority: importance,
-        key: caller,
-        ...(patienceMs !== undefined && { deadlineMs: patienceMs }),
-      });
+      return await from.acquire(wait);
     } catch (error) {
+      if (!wait.signal.aborted) refuse(request, response, error);
+      return undefined;
+    } finally {
       notGone();
-      if (!gone.signal.aborted) refuse(request, response, error);
-      return;
     }
-    notGone();
-    serveUnder(permit, request, response);
   };
 
   const checkRate = async (
@@ -188,7 +210,7 @@ export function withAdmission(
 
   const admit = (request: IncomingMessage, response: ServerResponse): void => {
     if (exempt(request)) {
-      serve(request, response);
+      void serve(request, response);
       return;
     }
     const importance = priority?.(request) ?? 'default';
@@ -210,6 +232,9 @@ export function withAdmission(
     }
   };
 }
+
+/** As a share of the deadline: the client began to count before its request was here. */
+const patienceEnds = 0.9;
 
 function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
   return typeof (value as PromiseLike<unknown> | null | undefined)?.then === 'function';

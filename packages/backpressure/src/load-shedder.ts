@@ -1,11 +1,16 @@
 import { type EventLoopUtilization, type IntervalHistogram, monitorEventLoopDelay, performance } from 'node:perf_hooks';
 import { getHeapStatistics } from 'node:v8';
 import { type Clock, systemClock } from './clock.ts';
+import { EventLoopTurn } from './event-loop-turn.ts';
 import { checkClock, checkFunction, checkMethods, checkPositive, refuse } from './option-checks.ts';
 import { type Priority, priorities } from './waiting-room.ts';
 
 export interface LoadShedderOptions {
-  /** Mean delay of the event loop over a sample, in milliseconds, at which default work is shed. Default 100; `Infinity` switches it off. */
+  /**
+   * How long work may be delayed by an event loop that is busy, in milliseconds: default work is shed when the mean delay over a sample
+   * reaches it, and for the rest of a turn of the loop that has lasted half as long already. Default 100; `Infinity` switches it
+   * off. Sensible: a quarter to half of what the callers have patience for.
+   */
   eventLoopDelayMs?: number | undefined;
   /** Share of a sample in which the event loop was busy, 0 to 1, likewise. Default: off. Sensible: 0.95 to 0.99. */
   eventLoopUtilization?: number | undefined;
@@ -58,6 +63,8 @@ export class LoadShedder implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #delays: IntervalHistogram | undefined;
+  readonly #turn: EventLoopTurn | undefined;
+  readonly #maxTurnMs: number;
   readonly #shedding: Record<Priority, boolean> = { critical: false, default: false, sheddable: false };
   readonly #shed: Record<Priority, number> = { critical: 0, default: 0, sheddable: 0 };
   #pressure = 0;
@@ -86,7 +93,9 @@ export class LoadShedder implements AsyncDisposable {
     if (watch('eventLoopDelayMs', eventLoopDelayMs, () => this.#meanDelayMs())) {
       this.#delays = monitorEventLoopDelay({ resolution: delayResolutionMs });
       this.#delays.enable();
+      this.#turn = new EventLoopTurn(clock);
     }
+    this.#maxTurnMs = eventLoopDelayMs / 2;
     if (watch('eventLoopUtilization', eventLoopUtilization, () => this.#utilization())) {
       if ((eventLoopUtilization as number) > 1) refuse('eventLoopUtilization', 'at most 1', eventLoopUtilization);
       this.#lastUtilization = performance.eventLoopUtilization();
@@ -113,7 +122,7 @@ export class LoadShedder implements AsyncDisposable {
   /** Undefined if the work may be taken on; else why not, and when to try again. */
   check(options?: { priority?: Priority | undefined }): ShedVerdict | undefined {
     const priority = options?.priority ?? 'default';
-    if (!this.#shedding[priority]) return undefined;
+    if (!this.#shedding[priority] && !this.#isTurnLong(priority)) return undefined;
     this.#shed[priority]++;
     return { reason: 'shed', retryAfterMs: Math.ceil(retryMs * (1 + this.#random() / 2)) };
   }
@@ -133,6 +142,12 @@ export class LoadShedder implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** What came in together waits for the turn before and for its own part of this one: two halves of the threshold. */
+  #isTurnLong(priority: Priority): boolean {
+    if (this.#turn === undefined || this.#closed) return false;
+    return this.#turn.elapsedMs() >= this.#maxTurnMs * thresholds[priority];
   }
 
   #schedule(): void {

@@ -1,38 +1,16 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { ConcurrencyLimiter } from '@x/backpressure';
 import { type AdmissionOptions, type RequestHandler, withAdmission } from '@x/backpressure/http';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { openRaw, serve as serveAt, until, watchUncaught } from './admission-server.ts';
 
-const cleanups: (() => void)[] = [];
 // Vitest fails a run in which an exception or a rejection was left to nobody; here it is said in the test that is at fault.
-const uncaught: unknown[] = [];
-const onUncaught = (error: unknown): void => void uncaught.push(error);
-afterEach(() => {
-  for (const cleanup of cleanups.splice(0)) cleanup();
-  uncaught.length = 0;
-});
+const uncaught = watchUncaught();
 
 async function serve(handler: RequestHandler, options: AdmissionOptions) {
   const reported: unknown[] = [];
-  const server = createServer(withAdmission(handler, { onError: (error) => reported.push(error), ...options }));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  process.on('uncaughtException', onUncaught);
-  process.on('unhandledRejection', onUncaught);
-  cleanups.push(() => {
-    process.off('uncaughtException', onUncaught);
-    process.off('unhandledRejection', onUncaught);
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}/`, port, reported };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+  const { url, port } = await serveAt(handler, { onError: (error) => reported.push(error), ...options });
+  return { url, port, reported };
 }
 
 const boom = new Error('secret: redis://user:password@host is down');
@@ -161,7 +139,7 @@ test('a client that goes away frees the permits of all that it has sent on one c
   const limiter = new ConcurrencyLimiter({ limit: 2 });
   const held: IncomingMessage[] = [];
   const { port } = await serve((request) => void held.push(request), { limiter });
-  const socket = connect(port, '127.0.0.1');
+  const { socket } = await openRaw(port);
   socket.write(
     'GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\nGET /3 HTTP/1.1\r\nHost: x\r\n\r\n',
   );

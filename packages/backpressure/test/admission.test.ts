@@ -1,53 +1,11 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
-import { type AddressInfo, connect, type Socket } from 'node:net';
+import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { ConcurrencyLimiter } from '@x/backpressure';
-import { type AdmissionOptions, type RequestHandler, withAdmission } from '@x/backpressure/http';
+import type { RequestHandler } from '@x/backpressure/http';
 import { ManualClock } from '@x/testkit';
 import { Pool } from 'undici';
-import { afterEach, describe, expect, test } from 'vitest';
-
-const cleanups: (() => void)[] = [];
-afterEach(() => {
-  for (const cleanup of cleanups.splice(0)) cleanup();
-});
-
-async function serve(handler: RequestHandler, options: AdmissionOptions) {
-  const server = createServer(withAdmission(handler, options));
-  const connections: Socket[] = [];
-  server.on('connection', (socket) => connections.push(socket));
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  cleanups.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}`, port, connections };
-}
-
-/** A handler that answers when the test says so. */
-function held() {
-  const responses: ServerResponse[] = [];
-  const handler = (_request: IncomingMessage, response: ServerResponse): void => void responses.push(response);
-  return { handler, responses };
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
-}
-
-async function openRaw(port: number): Promise<{ socket: Socket; text: () => string }> {
-  const socket = connect(port, '127.0.0.1');
-  let text = '';
-  socket.on('data', (chunk) => {
-    text += chunk;
-  });
-  socket.on('error', () => {});
-  await once(socket, 'connect');
-  cleanups.push(() => socket.destroy());
-  return { socket, text: () => text };
-}
+import { describe, expect, test } from 'vitest';
+import { afterTest, held, openRaw, serve, until } from './admission-server.ts';
 
 describe('admission', () => {
   test('answers 503 with Retry-After and a JSON-RPC error when the server is full', async () => {
@@ -297,7 +255,7 @@ describe('the body of a refused request', () => {
   test('is thrown away for a client that keeps its one connection', async () => {
     const { url, connections } = await full();
     const client = new Pool(url, { connections: 1 });
-    cleanups.push(() => void client.destroy());
+    afterTest(() => void client.destroy());
     for (let n = 0; n < 5; n++) {
       const { statusCode, body } = await client.request({ path: '/mcp', method: 'POST', body: 'x'.repeat(100_000) });
       expect(statusCode).toBe(503);
@@ -318,10 +276,8 @@ describe('the body of a refused request', () => {
         upload.write(chunk);
       }
     }, 1);
-    cleanups.push(
-      () => clearInterval(pump),
-      () => upload.destroy(),
-    );
+    afterTest(() => clearInterval(pump));
+    afterTest(() => upload.destroy());
     const [response] = (await once(upload, 'response')) as [IncomingMessage];
     expect(response.statusCode).toBe(503);
     expect(response.headers.connection).toBe('close');

@@ -91,6 +91,38 @@ describe('a load shedder', () => {
     expect(seen).toEqual({ delay: true, utilization: true });
   });
 
+  test('sheds the rest of a turn of the event loop that has lasted half the threshold, before any sample', async () => {
+    const clock = new ManualClock({ now: 0 });
+    const shedder = new LoadShedder({ clock, random: () => 0 });
+    const shed = () =>
+      (['sheddable', 'default', 'critical'] as const).filter((priority) => shedder.check({ priority }));
+    expect(shed()).toEqual([]);
+    clock.jump(39);
+    expect(shed()).toEqual([]);
+    clock.jump(1);
+    expect(shed()).toEqual(['sheddable']);
+    clock.jump(10);
+    expect(shed()).toEqual(['sheddable', 'default']);
+    clock.jump(25);
+    expect(shed()).toEqual(['sheddable', 'default', 'critical']);
+    // The next turn begins anew.
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(shed()).toEqual([]);
+    clock.jump(50);
+    expect(shed()).toEqual(['sheddable', 'default']);
+    await shedder.close();
+    expect(shed()).toEqual([]);
+  });
+
+  test('has no turn too long where the delay of the event loop is switched off', async () => {
+    const clock = new ManualClock({ now: 0 });
+    const shedder = new LoadShedder({ clock, eventLoopDelayMs: Number.POSITIVE_INFINITY });
+    expect(shedder.check()).toBeUndefined();
+    clock.jump(1e6);
+    expect(shedder.check()).toBeUndefined();
+    await shedder.close();
+  });
+
   test('sees memory', async () => {
     const heap = setUp({ heapRatio: 1e-6 });
     const rss = setUp({ rssBytes: 1 });

@@ -1,32 +1,17 @@
-import { once } from 'node:events';
-import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import { ConcurrencyLimiter } from '@x/backpressure';
-import { withAdmission } from '@x/backpressure/http';
-import { afterEach, expect, test } from 'vitest';
-
-const cleanups: (() => void)[] = [];
-afterEach(() => {
-  for (const cleanup of cleanups.splice(0)) cleanup();
-});
+import { expect, test } from 'vitest';
+import { openRaw, serve, until } from './admission-server.ts';
 
 /** A server that refuses everything; its limiter is closed. */
-async function refusing(before?: (request: IncomingMessage) => void): Promise<{ url: string; port: number }> {
+async function refusing(before: (request: IncomingMessage) => void = () => {}) {
   const limiter = new ConcurrencyLimiter({ limit: 1 });
   await limiter.close();
-  const admission = withAdmission(() => {}, { limiter });
-  const listener: RequestListener = (request, response) => {
-    before?.(request);
-    admission(request, response);
+  const exempt = (request: IncomingMessage): false => {
+    before(request);
+    return false;
   };
-  const server = createServer(listener).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  cleanups.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const { port } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}`, port };
+  return serve(() => {}, { limiter, exempt });
 }
 
 async function idFor(url: string, body: string): Promise<unknown> {
@@ -109,13 +94,8 @@ test('a body that was parsed before is not read again', async () => {
 
 test('a body that is late is not waited for', async () => {
   const { port } = await refusing();
-  const socket = connect(port, '127.0.0.1');
-  cleanups.push(() => socket.destroy());
+  const { socket, text } = await openRaw(port);
   socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n');
-  let text = '';
-  for await (const chunk of socket) {
-    text += chunk;
-    if (text.includes('"id":null')) break;
-  }
-  expect(text).toContain('HTTP/1.1 503');
+  await until(() => text().includes('"id":null'));
+  expect(text()).toContain('HTTP/1.1 503');
 });

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 
 export type Policy = 'unbounded FIFO' | 'FIFO of 1,000' | 'bulkhead' | 'ours';
-/** The limiter around the query, or in front of the handler. */
-export type Shape = 'around the query' | 'withAdmission';
+/** The limiter around the work, or in front of the handler. */
+export type Shape = 'around the work' | 'withAdmission';
 
 export interface Seen {
   offered: number;
@@ -15,14 +15,17 @@ export interface Seen {
   goodP99Ms: number;
   refusedP50Ms: number;
   refusedP99Ms: number;
-  /** By how much the generator was behind its own plan at most. */
-  lagMs: number;
+  /** By how much the load was behind its own plan. */
+  lagP99Ms: number;
+  lagMaxMs: number;
 }
 
 export interface Cell {
   url: string;
   policy: Policy;
   shape: Shape;
+  /** What a call is: a query over a pool of four connections, or 2 ms of the server's own processor. */
+  work: 'query' | 'processor';
   perSecond: number;
   warmUpMs: number;
   countedMs: number;
@@ -32,12 +35,11 @@ export interface Cell {
 
 /** One server and one load, each in a process of its own. */
 export async function trial(cell: Cell): Promise<Seen> {
-  const server = start('trial-server.mjs', [cell.url, cell.policy, cell.shape]);
+  const { url, policy, shape, work, ...load } = cell;
+  const server = start('trial-server.mjs', { url, policy, shape, work });
   try {
     const [port] = (await once(server, 'message')) as [number];
-    const { perSecond, warmUpMs, countedMs, connections } = cell;
-    const load = start('trial-load.mjs', [port, perSecond, warmUpMs, countedMs, connections].map(String));
-    const [seen] = (await once(load, 'message')) as [Seen];
+    const [seen] = (await once(start('trial-load.mjs', { port, ...load }), 'message')) as [Seen];
     return seen;
   } finally {
     server.disconnect();
@@ -45,6 +47,11 @@ export async function trial(cell: Cell): Promise<Seen> {
   }
 }
 
-function start(file: string, args: readonly string[]): ChildProcess {
-  return fork(join(import.meta.dirname, '../fixtures', file), args, { execArgv: [] });
+/** Good answers a second. */
+export function goodput({ good }: Seen, { countedMs }: Pick<Cell, 'countedMs'>): number {
+  return good / (countedMs / 1_000);
+}
+
+function start(file: string, given: object): ChildProcess {
+  return fork(join(import.meta.dirname, '../fixtures', file), [JSON.stringify(given)], { execArgv: [] });
 }
