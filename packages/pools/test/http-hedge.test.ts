@@ -202,3 +202,21 @@ it('a policy for hedges that means nothing is refused', () => {
   expect(() => open({ hedge: { maxHedges: 0 } })).toThrow(RangeError);
   expect(() => open({ hedge: { budgetRatio: 2 } })).toThrow(RangeError);
 });
+
+it('what a thousand origins took is remembered, and that of the one known for longest is forgotten first', async () => {
+  const { url } = await serve((request, response) => {
+    setTimeout(() => response.end(), request.url === '/slow' ? 150 : 0);
+  });
+  const { port } = new URL(url);
+  const http = open({
+    hedge: {},
+    lookup: (_name, _options, callback) => callback(null, [{ address: '127.0.0.1', family: 4 }]),
+  });
+  const get = async (name: string, path = '/') => (await http.get(`http://${name}.test:${port}${path}`)).text();
+  for (let n = 0; n < 20; n++) await get('first');
+  await get('first', '/slow');
+  expect(http.stats().hedges).toBe(1);
+  for (let n = 0; n < 50; n++) await Promise.all(Array.from({ length: 20 }, (_, i) => get(`other-${n}-${i}`)));
+  await get('first', '/slow');
+  expect(http.stats().hedges).toBe(1);
+});

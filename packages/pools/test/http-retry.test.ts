@@ -264,3 +264,23 @@ it('many callers that retry at once leave no connection behind', async () => {
   const { connections, idle } = http.stats();
   expect([idle, sockets.size]).toEqual([connections, connections]);
 });
+
+it('the budgets of a thousand origins are remembered, and the one without a change for longest is forgotten first', async () => {
+  const busy = Object.assign(new Error('try again'), { code: 'EAI_AGAIN' });
+  const http = open({
+    dnsCacheMs: 0,
+    random: () => 0,
+    retry: { maxRetries: 1, budgetRatio: 0 },
+    lookup: (_name, _options, callback) => callback(busy, []),
+  });
+  const retriesOf = async (name: string): Promise<number> => {
+    const before = http.stats().retries;
+    const code = await http.get(`http://${name}.test/`).catch((error) => error.code);
+    if (code !== 'ERR_UNREACHABLE') throw new Error(`unexpected: ${code}`);
+    return http.stats().retries - before;
+  };
+  for (let n = 0; n < 10; n++) expect(await retriesOf('first')).toBe(1);
+  expect(await retriesOf('first')).toBe(0);
+  for (let n = 0; n < 1_000; n++) await retriesOf(`other-${n}`);
+  expect(await retriesOf('first')).toBe(1);
+});
