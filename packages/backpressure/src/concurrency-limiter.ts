@@ -1,20 +1,22 @@
 import type { AdaptiveLimit } from './adaptive-limit.ts';
-import { type Clock, systemClock } from './clock.ts';
+import { beginWork } from './begin-work.ts';
+import { outcomeOf } from './classify-outcome.ts';
+import type { Clock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
+import { IdleWaiters } from './idle-waiters.ts';
 import { type Ending, runLeavable } from './leavable-run.ts';
-import type { AcquireOptions, ConcurrencyLimiterOptions, LimiterStats, RunOptions } from './limiter-options.ts';
-import { LimiterQueue } from './limiter-queue.ts';
 import {
-  checkAtLeast,
-  checkClock,
-  checkCount,
-  checkFunction,
-  checkOneOf,
-  checkString,
-  refuse,
-} from './option-checks.ts';
+  type AcquireOptions,
+  type ConcurrencyLimiterOptions,
+  checkedLimiterOptions,
+  type LimiterStats,
+  type RunOptions,
+} from './limiter-options.ts';
+import { LimiterQueue } from './limiter-queue.ts';
+import { checkAtLeast, checkCount, checkSignal, refuse } from './option-checks.ts';
 import { type GiveBack, OneShotPermit, type Outcome, type Permit } from './permit.ts';
-import { type RunContext, UnabortableContext } from './run-context.ts';
+import { RetryEstimate } from './retry-estimate.ts';
+import { UnabortableContext, type Work } from './run-context.ts';
 import { RunTimes } from './run-times.ts';
 import { SampledClock } from './sampled-clock.ts';
 import { timerMs } from './timer-ms.ts';
@@ -28,19 +30,16 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   readonly #classify: NonNullable<ConcurrencyLimiterOptions['classify']>;
   readonly #name: string;
   readonly #clock: Clock;
-  readonly #random: () => number;
 
   readonly #runTimes = new RunTimes();
   readonly #time: SampledClock;
   readonly #waiting: LimiterQueue;
   readonly #giveBack: GiveBack = (startedAt, inFlight, outcome) => this.#leave(startedAt, inFlight, outcome);
-  /** When work last started or ended, as far as that was timed; and whether more did since. */
-  #lastMoveAt: number;
-  #movedSince = false;
+  readonly #retry: RetryEstimate;
+  readonly #idle = new IdleWaiters();
   /** Calls that have ended and were not timed, since one was. */
   #untimed = 0;
   #closed = false;
-  #whenIdle: (() => void)[] = [];
 
   #inFlight = 0;
   #admitted = 0;
@@ -52,29 +51,15 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   readonly #rejected: LimiterStats['rejected'] = { queue_full: 0, queue_timeout: 0, deadline: 0, shed: 0, draining: 0 };
 
   constructor(options: ConcurrencyLimiterOptions) {
-    const { limit, maxQueue = 1_000, queueTimeoutMs = 30_000, classify = classifyByCode, name = 'limiter' } = options;
-    const { clock = systemClock, random = Math.random } = options;
-    if (typeof limit === 'object' && limit !== null) this.#adaptive = checkedAdaptive(limit);
-    else checkCount('limit', limit, 1, true);
-    const { order = this.#adaptive === undefined ? 'fifo' : 'adaptive' } = options;
-    checkCount('maxQueue', maxQueue, 0, true);
-    checkAtLeast('queueTimeoutMs', queueTimeoutMs, 0);
-    checkOneOf('order', order, ['fifo', 'lifo', 'adaptive']);
-    checkFunction('classify', classify);
-    if (options.classify !== undefined && this.#adaptive === undefined) {
-      refuse('classify', 'left out where the limit is a number, which nothing adapts', classify);
-    }
-    checkString('name', name);
-    checkClock(clock);
-    checkFunction('random', random);
+    const { limit, maxQueue, queueTimeoutMs, order, classify, name, clock, random } = checkedLimiterOptions(options);
+    if (typeof limit === 'object') this.#adaptive = limit;
     this.#limit = typeof limit === 'number' ? limit : limit.limit;
     this.#maxQueue = maxQueue;
     this.#classify = classify;
     this.#name = name;
     this.#clock = clock;
-    this.#random = random;
     this.#time = new SampledClock(clock, this.#runTimes, this.#adaptive !== undefined);
-    this.#lastMoveAt = this.#time.latest;
+    this.#retry = new RetryEstimate(this.#runTimes, random, this.#time.latest);
     this.#waiting = new LimiterQueue({
       maxQueue,
       queueTimeoutMs,
@@ -87,7 +72,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   /** Runs `fn` when it is its turn. Rejects with ERR_OVERLOADED if that never comes, else settles as `fn` does. */
-  run<T>(fn: (context: RunContext) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
+  run<T>(fn: Work<T>, options?: RunOptions): Promise<T> {
     if (options !== undefined) return this.#runWith(fn, options);
     const startedAt = this.#tryEnter(undefined);
     if (startedAt !== undefined) return this.#runNow(fn, startedAt);
@@ -95,19 +80,33 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     return this.#queue(undefined, fn).then(this.#runWaiter) as Promise<T>;
   }
 
-  readonly #runWaiter = ({ work, startedAt }: Waiter): Promise<unknown> =>
-    this.#runNow(work as (context: RunContext) => unknown, startedAt);
+  // As `#runNow`, but what an async function keeps while it waits is more than these two closures.
+  readonly #runWaiter = ({ work, startedAt }: Waiter): Promise<unknown> => {
+    const inFlight = this.#inFlight;
+    return beginWork(
+      work as Work,
+      new UnabortableContext(),
+      (value) => {
+        this.#leave(startedAt, inFlight, this.#judgeValue(value));
+        return value;
+      },
+      (error: unknown) => {
+        this.#leave(startedAt, inFlight, this.#judge({ error }));
+        throw error;
+      },
+    );
+  };
 
-  async #runNow<T>(fn: (context: RunContext) => T | PromiseLike<T>, startedAt: number): Promise<T> {
+  async #runNow<T>(fn: Work<T>, startedAt: number): Promise<T> {
     const inFlight = this.#inFlight;
     let value: T;
     try {
       value = await fn(new UnabortableContext());
     } catch (error) {
-      this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge({ error }));
+      this.#leave(startedAt, inFlight, this.#judge({ error }));
       throw error;
     }
-    this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge({ value }));
+    this.#leave(startedAt, inFlight, this.#judgeValue(value));
     return value;
   }
 
@@ -119,6 +118,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
 
   /** A permit as soon as there is one. Rejects with ERR_OVERLOADED, or with the signal's reason. */
   async acquire(options?: AcquireOptions): Promise<Permit> {
+    checkSignal(options?.signal);
     options?.signal?.throwIfAborted();
     const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
     const permit = new OneShotPermit(this.#giveBack, startedAt, this.#inFlight);
@@ -145,7 +145,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   /** Resolves when nothing runs and nothing waits. */
   onIdle(): Promise<void> {
     if (this.#isIdle) return Promise.resolve();
-    return new Promise((resolve) => this.#whenIdle.push(resolve));
+    return this.#idle.wait();
   }
 
   stats(): LimiterStats {
@@ -174,15 +174,8 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
     this.#closed = true;
     this.#waiting.refuseAll('draining');
-    const idle = this.onIdle();
-    if (timeoutMs === undefined || this.#isIdle) return idle;
-    await new Promise<void>((resolve) => {
-      const timer = this.#clock.setTimeout(resolve, timerMs(timeoutMs));
-      void idle.then(() => {
-        this.#clock.clearTimeout(timer);
-        resolve();
-      });
-    });
+    if (this.#isIdle) return;
+    await (timeoutMs === undefined ? this.#idle.wait() : this.#idle.waitAtMost(timeoutMs, this.#clock));
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -191,7 +184,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
 
   get #isHealthy(): boolean {
     if (this.#closed) return false;
-    return this.#maxQueue === 0 ? this.#inFlight < this.#limit : this.#waiting.size < healthyBelow * this.#maxQueue;
+    return this.#maxQueue === 0 ? this.#inFlight < this.#limit : this.#waiting.hasRoom;
   }
 
   get #isIdle(): boolean {
@@ -212,13 +205,12 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   /** When work that starts now has started; NaN if it is not timed. */
   #start(): number {
     const startedAt = this.#time.start();
-    if (Number.isNaN(startedAt)) this.#movedSince = true;
-    else this.#lastMoveAt = startedAt;
+    this.#retry.moved(startedAt);
     return startedAt;
   }
 
   /** Waits for a permit. */
-  #queue(options: AcquireOptions | undefined, work?: (context: RunContext) => unknown): Promise<Waiter> {
+  #queue(options: AcquireOptions | undefined, work?: Work): Promise<Waiter> {
     const now = this.#time.arrival();
     return this.#closed ? Promise.reject(this.#overloaded('draining', now)) : this.#waiting.enter(options, now, work);
   }
@@ -230,20 +222,21 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     const untimed = Number.isNaN(startedAt);
     if (untimed) {
       this.#untimed++;
-      this.#movedSince = true;
+      this.#retry.moved(Number.NaN);
     } else this.#timed(startedAt, inFlight, outcome);
     if (this.#waiting.size > 0) this.#letIn(untimed && this.#time.timesAll ? this.#time.now() : this.#time.latest);
-    else if (this.#inFlight === 0 && this.#whenIdle.length > 0) this.#tellIdle();
+    else if (this.#inFlight === 0 && this.#idle.any) this.#idle.tell();
   }
 
   /** Takes in how long work took; it stands for those before it that were not timed. */
   #timed(startedAt: number, inFlight: number, outcome: Outcome): void {
     const now = this.#time.now();
-    const runMs = now - startedAt;
+    // A clock that is set back must not take away from sums.
+    const runMs = Math.max(0, now - startedAt);
     this.#runMs += runMs * (1 + this.#untimed);
     this.#untimed = 0;
-    this.#runTimes.add(runMs);
-    this.#lastMoveAt = now;
+    this.#runTimes.add(runMs, outcome === 'ignore');
+    this.#retry.moved(now);
     if (this.#adaptive === undefined || outcome === 'ignore') return;
     this.#adaptive.record(now, runMs, inFlight, outcome === 'failure');
     this.#limit = Math.max(1, this.#adaptive.limit);
@@ -259,37 +252,18 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       waiter.startedAt = this.#start();
       waiter.grant(waiter);
     }
-    if (this.#isIdle && this.#whenIdle.length > 0) this.#tellIdle();
+    if (this.#isIdle && this.#idle.any) this.#idle.tell();
   }
 
   #overloaded(reason: keyof LimiterStats['rejected'], now: number): OverloadedError {
     this.#rejected[reason]++;
-    return new OverloadedError(reason, this.#retryAfterMs(now), this.#name);
+    return new OverloadedError(reason, this.#retry.retryAfterMs(now, this.#waiting.size, this.#limit), this.#name);
   }
 
-  /**
-   * Until a permit would be free for one who came now: all that wait ahead, as fast as work ends when all permits are in
-   * use (a permit's share of the mean run time, by Little's law), and for how long nothing has moved at all.
-   */
-  #retryAfterMs(now: number): number {
-    if (this.#movedSince) this.#lastMoveAt = now;
-    this.#movedSince = false;
-    const ahead = this.#waiting.size + 1;
-    const wait = this.#runTimes.count === 0 ? unknownWaitMs : (ahead * this.#runTimes.meanMs) / this.#limit;
-    return Math.ceil(
-      Math.min(Math.max(wait + now - this.#lastMoveAt, minRetryMs), maxRetryMs) * (1 + this.#random() / 2),
-    );
-  }
-
-  #tellIdle(): void {
-    const told = this.#whenIdle;
-    this.#whenIdle = [];
-    for (const resolve of told) resolve();
-  }
-
-  async #runWith<T>(fn: (context: RunContext) => T | PromiseLike<T>, options: RunOptions): Promise<T> {
+  async #runWith<T>(fn: Work<T>, options: RunOptions): Promise<T> {
     const { signal, timeoutMs } = options;
     if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
+    checkSignal(signal);
     signal?.throwIfAborted();
     const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
     if (signal === undefined && timeoutMs === undefined) return this.#runNow(fn, startedAt);
@@ -309,36 +283,17 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       },
       onEnded: (ending) => {
         if (ending.leftBy !== undefined) this.#abandonedInFlight--;
-        this.#leave(startedAt, inFlight, this.#adaptive === undefined ? 'success' : this.#judge(ending));
+        this.#leave(startedAt, inFlight, this.#judge(ending));
       },
     });
   }
 
   #judge(ending: Ending): Outcome {
-    if (ending.leftBy === 'abort') return 'ignore';
-    if (ending.leftBy === 'timeout') return 'failure';
-    try {
-      return this.#classify(ending);
-    } catch {
-      return 'ignore';
-    }
+    return outcomeOf(ending, this.#classify);
   }
-}
 
-const healthyBelow = 0.8;
-const unknownWaitMs = 1_000;
-const minRetryMs = 100;
-const maxRetryMs = 60_000;
-
-function checkedAdaptive(limit: AdaptiveLimit): AdaptiveLimit {
-  if (typeof limit.limit !== 'number' || typeof limit.record !== 'function') {
-    refuse('limit', 'an integer >= 1 or an adaptive limit', limit);
+  /** Without an adaptive limit there is nothing a value could tell. */
+  #judgeValue(value: unknown): Outcome {
+    return this.#adaptive === undefined ? 'success' : this.#judge({ value });
   }
-  return limit;
-}
-
-function classifyByCode(ending: { value: unknown } | { error: unknown }): Outcome {
-  if ('value' in ending) return 'success';
-  const code = (ending.error as { code?: unknown } | null | undefined)?.code;
-  return code === 'ERR_TIMEOUT' || code === 'ERR_OVERLOADED' ? 'failure' : 'ignore';
 }

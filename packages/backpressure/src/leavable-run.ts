@@ -1,3 +1,4 @@
+import { beginWork } from './begin-work.ts';
 import type { Clock } from './clock.ts';
 import { TimeoutError } from './errors.ts';
 import type { RunContext } from './run-context.ts';
@@ -51,7 +52,9 @@ export function runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, 
     if (timeoutMs !== undefined) {
       timer = clock.setTimeout(() => leave('timeout', new TimeoutError(timeoutMs, leaving.what)), timeoutMs);
     }
-    invoke(fn, { signal: (controller?.signal ?? signal) as AbortSignal }).then(
+    void beginWork(
+      fn,
+      { signal: (controller?.signal ?? signal) as AbortSignal },
       (value) => {
         end({ value });
         resolve(value);
@@ -62,9 +65,4 @@ export function runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, 
       },
     );
   });
-}
-
-/** A synchronous throw becomes a rejection, a plain value a promise. */
-async function invoke<T>(fn: (context: RunContext) => T | PromiseLike<T>, context: RunContext): Promise<T> {
-  return fn(context);
 }

@@ -1,7 +1,16 @@
 import type { AdaptiveLimit } from './adaptive-limit.ts';
-import type { Clock } from './clock.ts';
+import { type Classify, classifyByCode } from './classify-outcome.ts';
+import { type Clock, systemClock } from './clock.ts';
 import type { RejectReason } from './errors.ts';
-import type { Outcome } from './permit.ts';
+import {
+  checkAtLeast,
+  checkClock,
+  checkCount,
+  checkFunction,
+  checkOneOf,
+  checkString,
+  refuse,
+} from './option-checks.ts';
 import type { Priority } from './waiting-room.ts';
 
 export interface ConcurrencyLimiterOptions {
@@ -25,7 +34,7 @@ export interface ConcurrencyLimiterOptions {
    * What an ending says of the capacity; for an adaptive limit only. Default: a value is `'success'`; an error with the
    * code ERR_TIMEOUT or ERR_OVERLOADED is `'failure'`; any other error is `'ignore'`, for a wrong argument fails fast and proves nothing.
    */
-  classify?: ((ending: { value: unknown } | { error: unknown }) => Outcome) | undefined;
+  classify?: Classify | undefined;
   /** Named in errors. Default `'limiter'`. */
   name?: string | undefined;
   clock?: Clock | undefined;
@@ -74,3 +83,30 @@ export interface LimiterStats {
   /** Time spent running by what has ended. A sum, milliseconds. */
   runMs: number;
 }
+
+/** The options with their defaults. Throws at what is none. */
+export function checkedLimiterOptions(
+  options: ConcurrencyLimiterOptions,
+): Required<Defined<ConcurrencyLimiterOptions>> {
+  const { limit, maxQueue = 1_000, queueTimeoutMs = 30_000, classify = classifyByCode, name = 'limiter' } = options;
+  const { clock = systemClock, random = Math.random } = options;
+  const adapts = typeof limit === 'object' && limit !== null;
+  if (!adapts) checkCount('limit', limit, 1, true);
+  else if (typeof limit.limit !== 'number' || typeof limit.record !== 'function') {
+    refuse('limit', 'an integer >= 1 or an adaptive limit', limit);
+  }
+  const { order = adapts ? 'adaptive' : 'fifo' } = options;
+  checkCount('maxQueue', maxQueue, 0, true);
+  checkAtLeast('queueTimeoutMs', queueTimeoutMs, 0);
+  checkOneOf('order', order, ['fifo', 'lifo', 'adaptive']);
+  checkFunction('classify', classify);
+  if (options.classify !== undefined && !adapts) {
+    refuse('classify', 'left out where the limit is a number, which nothing adapts', classify);
+  }
+  checkString('name', name);
+  checkClock(clock);
+  checkFunction('random', random);
+  return { limit, maxQueue, queueTimeoutMs, order, classify, name, clock, random };
+}
+
+type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

@@ -41,6 +41,11 @@ export class LimiterQueue {
     return this.#room.size;
   }
 
+  /** Whether most places are free. */
+  get hasRoom(): boolean {
+    return this.#room.size < healthyBelow * this.#options.maxQueue;
+  }
+
   /** Waits for a permit. `work` is kept for whoever is told of the grant. */
   enter(options: AcquireOptions | undefined, now: number, work?: (context: RunContext) => unknown): Promise<Waiter> {
     const { signal, priority, key, deadlineMs } = options ?? none;
@@ -177,6 +182,7 @@ export class LimiterQueue {
   }
 }
 
+const healthyBelow = 0.8;
 const none: AcquireOptions = {};
 const never = (): boolean => false;
 /** As long as in "Fail at Scale": a queue that has not been empty for so long is not a burst but overload. */

@@ -22,17 +22,17 @@ export function checkRatio(option: string, value: number): void {
 
 /** Throws unless `value` is one of `allowed`. */
 export function checkOneOf(option: string, value: string, allowed: readonly string[]): void {
-  if (!allowed.includes(value)) refuse(option, `one of ${allowed.map((name) => `'${name}'`).join(', ')}`, value);
+  if (!allowed.includes(value)) refuseKind(option, `one of ${allowed.map((name) => `'${name}'`).join(', ')}`, value);
 }
 
 /** Throws unless `value` is a function. */
 export function checkFunction(option: string, value: unknown): void {
-  if (typeof value !== 'function') refuse(option, 'a function', value);
+  if (typeof value !== 'function') refuseKind(option, 'a function', value);
 }
 
 /** Throws unless `value` is a string. */
 export function checkString(option: string, value: unknown): void {
-  if (typeof value !== 'string') refuse(option, 'a string', value);
+  if (typeof value !== 'string') refuseKind(option, 'a string', value);
 }
 
 /** Throws unless `value` is a clock. */
@@ -44,13 +44,42 @@ export function checkClock(value: unknown): void {
 export function checkMethods(option: string, value: unknown, methods: readonly string[]): void {
   const object = Object(value) as Record<string, unknown>;
   if (methods.some((method) => typeof object[method] !== 'function')) {
-    refuse(option, `an object with ${methods.map((method) => `${method}()`).join(' and ')}`, value);
+    refuseKind(option, `an object with ${methods.map((method) => `${method}()`).join(' and ')}`, value);
   }
 }
 
-/** Throws what a bad option deserves: a TypeError for the wrong kind of thing, a RangeError for the wrong value. */
+/** Throws unless `value` is a signal, or none. */
+export function checkSignal(value: unknown): void {
+  if (value === undefined || value instanceof AbortSignal) return;
+  // One of another realm, or a stand-in of an older library.
+  const { aborted, addEventListener, removeEventListener, throwIfAborted } = Object(value) as Record<string, unknown>;
+  const methods = [addEventListener, removeEventListener, throwIfAborted];
+  if (typeof aborted !== 'boolean' || methods.some((method) => typeof method !== 'function')) {
+    refuseKind('signal', 'an AbortSignal', value);
+  }
+}
+
+/** A TypeError for the wrong kind of thing, a RangeError for a wrong number. */
 export function refuse(option: string, expected: string, got: unknown): never {
-  const shown = typeof got === 'string' ? `'${got}'` : String(got);
-  const message = `@x/backpressure: ${option} must be ${expected}, got ${shown}`;
-  throw typeof got === 'number' || typeof got === 'string' ? new RangeError(message) : new TypeError(message);
+  const message = refusal(option, expected, got);
+  throw typeof got === 'number' ? new RangeError(message) : new TypeError(message);
+}
+
+/** Where no number at all would do. */
+function refuseKind(option: string, expected: string, got: unknown): never {
+  throw new TypeError(refusal(option, expected, got));
+}
+
+function refusal(option: string, expected: string, got: unknown): string {
+  const shown = typeof got === 'string' ? `'${got}'` : show(got);
+  return `@x/backpressure: ${option} must be ${expected}, got ${shown}`;
+}
+
+/** Not everything can be made a string: an object without a prototype, one that throws. */
+function show(got: unknown): string {
+  try {
+    return String(got);
+  } catch {
+    return 'an object';
+  }
 }

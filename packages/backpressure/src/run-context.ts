@@ -4,6 +4,8 @@ export interface RunContext {
   readonly signal: AbortSignal;
 }
 
+export type Work<T = unknown> = (context: RunContext) => T | PromiseLike<T>;
+
 /**
  * The context of work that nothing can abort. Most such work never looks at its signal, so it is made when it is asked
  * for; each call gets its own, so that listeners left on it do not pile up.

@@ -14,18 +14,25 @@ export class RunTimes {
   /** The first calls, in order of length: the steps would take long from a bad start. */
   readonly #first: number[] = [];
 
-  add(runMs: number): void {
+  /**
+   * One that is to be ignored (its caller left, its argument was wrong) still held a permit for so long, but might have needed
+   * longer: it counts for what a call may need only where it shows that this is more than was thought.
+   */
+  add(runMs: number, ignored = false): void {
     this.count++;
     this.meanMs += (runMs - this.meanMs) / Math.min(this.count, meanOver);
-    if (this.count <= firstCalls) {
+    if (ignored && runMs <= this.typicalMs) return;
+    if (this.#first.length < firstCalls) {
       this.#first.push(runMs);
       this.#first.sort((a, b) => a - b);
       this.typicalMs = Math.max(leastMs, this.#first[this.#first.length >> 1] ?? 0);
       this.longMs = Math.max(leastMs, this.#first.at(-1) ?? 0);
-    } else {
-      this.typicalMs = towards(runMs, this.typicalMs, step * 0.5, step * 0.5);
-      this.longMs = Math.max(this.typicalMs, towards(runMs, this.longMs, step * 0.95, step * 0.05));
+      return;
     }
+    const longMs =
+      ignored && runMs <= this.longMs ? this.longMs : towards(runMs, this.longMs, step * 0.95, step * 0.05);
+    this.typicalMs = towards(runMs, this.typicalMs, step * 0.5, step * 0.5);
+    this.longMs = Math.max(this.typicalMs, longMs);
   }
 }
 

@@ -62,6 +62,21 @@ describe.each([
 });
 
 describe('KneeLimit', () => {
+  test('how soon a call failed says nothing: the limit goes the same way however long failures take', () => {
+    const way = (failedAfterMs: number): number[] => {
+      const limit = new KneeLimit();
+      const limits: number[] = [];
+      for (let call = 0; call < 4_000; call++) {
+        const failed = call % 100 < 20;
+        limit.record(call * 2, failed ? failedAfterMs : 10, call % 2 === 0 ? limit.limit : 1, failed);
+        limits.push(limit.limit);
+      }
+      return limits;
+    };
+    expect(way(0.1)).toEqual(way(5_000));
+    expect(new Set(way(0.1)).size).toBeGreaterThan(3);
+  });
+
   /** Ten workers behind the limit, all of which is used, for so long. */
   function busy(limit: KneeLimit, from: number, forMs: number, runMs: number, workers = 10): number {
     let now = from;

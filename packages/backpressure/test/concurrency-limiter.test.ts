@@ -491,18 +491,38 @@ describe('the end', () => {
     await closing;
     expect(limiter.stats().inFlight).toBe(1);
   });
+
+  test('close that need not wait to its end leaves no timer behind', async () => {
+    const { limiter, clock } = setUp();
+    const permit = limiter.tryAcquire();
+    const closing = limiter.close({ timeoutMs: 100 });
+    permit?.release();
+    await closing;
+    expect(clock.pendingTimers).toBe(0);
+  });
 });
 
 describe('bad options', () => {
   test.each([
     [{ limit: 0 }, '@x/backpressure: limit must be an integer >= 1 or Infinity, got 0'],
     [{ limit: 1.5 }, '@x/backpressure: limit must be an integer >= 1 or Infinity, got 1.5'],
-    [{ limit: '3' as never }, "@x/backpressure: limit must be an integer >= 1 or Infinity, got '3'"],
     [{ maxQueue: -1 }, '@x/backpressure: maxQueue must be an integer >= 0 or Infinity, got -1'],
     [{ queueTimeoutMs: Number.NaN }, '@x/backpressure: queueTimeoutMs must be a number >= 0, got NaN'],
-    [{ order: 'random' as never }, "@x/backpressure: order must be one of 'fifo', 'lifo', 'adaptive', got 'random'"],
   ])('%j is refused', (options, message) => {
     expect(() => setUp(options)).toThrow(new RangeError(message));
+  });
+
+  test.each([
+    [{ limit: '3' as never }, "@x/backpressure: limit must be an integer >= 1 or Infinity, got '3'"],
+    [{ order: 'random' as never }, "@x/backpressure: order must be one of 'fifo', 'lifo', 'adaptive', got 'random'"],
+    [{ name: 5 as never }, '@x/backpressure: name must be a string, got 5'],
+    [{ random: 0.5 as never }, '@x/backpressure: random must be a function, got 0.5'],
+    [
+      { limit: Object.create(null) as never },
+      '@x/backpressure: limit must be an integer >= 1 or an adaptive limit, got an object',
+    ],
+  ])('%j is of the wrong kind', (options, message) => {
+    expect(() => setUp(options)).toThrow(new TypeError(message));
   });
 
   test('a missing limit and a classify that nothing would read are type errors', () => {
@@ -523,7 +543,7 @@ describe('bad options', () => {
     await expect(limiter.run(() => {}, { timeoutMs: -1 })).rejects.toThrow(RangeError);
     limiter.tryAcquire();
     await expect(limiter.run(() => {}, { deadlineMs: Number.NaN })).rejects.toThrow(RangeError);
-    await expect(limiter.run(() => {}, { priority: 'high' as never })).rejects.toThrow(RangeError);
+    await expect(limiter.run(() => {}, { priority: 'high' as never })).rejects.toThrow(TypeError);
     expect(limiter.stats()).toMatchObject({ inFlight: 1, queued: 0 });
   });
 });

@@ -1,11 +1,17 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { ConcurrencyLimiter, KneeLimit, type Permit, type Priority } from '@x/backpressure';
 import { VirtualClock } from '@x/testkit';
-import { expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 
-// In CI a part of it; `pnpm soak` does a million.
+// In CI a part of it; `pnpm soak` does a million, and writes its page.
 const operations = Number(process.env.SOAK_OPERATIONS ?? 50_000);
+const report = process.env.LIMITER_SOAK_REPORT;
+const SEED = 1;
+/** One row of the page for each limit that came through. */
+const rows: string[] = [];
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
 const priorities: readonly Priority[] = ['critical', 'default', 'sheddable'];
@@ -15,7 +21,7 @@ test.each([
   ['KneeLimit', () => new KneeLimit({ maxLimit: 50 })],
 ])(
   `${operations} operations on %s: random aborts, time-outs, deadlines, limits, throws; nothing is left behind`,
-  async (_name, makeLimit) => {
+  async (name, makeLimit) => {
     const clock = new VirtualClock();
     let timers = 0;
     const counted = {
@@ -38,7 +44,7 @@ test.each([
         clock.clearTimeout(timer);
       },
     };
-    const random = mulberry32(1);
+    const random = mulberry32(SEED);
     const pick = (below: number): number => Math.floor(random() * below);
     const fixed = makeLimit();
     const limiter = new ConcurrencyLimiter({
@@ -118,7 +124,7 @@ test.each([
       await clock.runUntil(clock.now() + 100);
       for (const permit of permits.splice(0)) permit.release();
     }
-    const { inFlight, queued, abandonedInFlight, admitted, completed } = limiter.stats();
+    const { inFlight, queued, abandonedInFlight, admitted, completed, abandoned, rejected } = limiter.stats();
     expect({ inFlight, queued, abandonedInFlight, running, over, timers }).toEqual({
       inFlight: 0,
       queued: 0,
@@ -129,11 +135,29 @@ test.each([
     });
     expect(admitted).toBe(completed);
     expect(answered).toBe(asked);
-    if (operations >= 1_000_000) console.log(`${_name}: heap in MB after each tenth: ${heapMb.join(', ')}`);
     expect(Math.max(...heapMb.slice(-3)) - (heapMb[3] ?? 0)).toBeLessThan(20);
+    const refused = Object.entries(rejected).map(([reason, count]) => `${reason} ${count}`);
+    rows.push(`| ${[name, asked, admitted, abandoned, refused.join(', '), heapMb.join(', ')].join(' | ')} |`);
   },
   600_000,
 );
+
+afterAll(() => {
+  if (report === undefined) return;
+  const text = `# Soak of @x/backpressure: interleavings
+
+\`pnpm --filter @x/backpressure soak\`; written by \`test/limiter-soak.test.ts\`, Node ${process.versions.node}. ${operations} operations on each limiter in virtual time, seed ${SEED}: \`run\`,
+\`acquire\` and \`tryAcquire\` with random aborts, time-outs, deadlines, 200 keys, priorities, changes of a fixed limit, synchronous throws and double releases. A row is here only if at the
+end nothing was in flight, queued or abandoned, no more had run at once than the greatest limit, everyone who asked was answered once, as many had ended as were admitted, and no timer was left.
+
+| limit | asked | admitted | left by their callers | refused | heap after each tenth, collected, MB |
+|---|---|---|---|---|---|
+${rows.join('\n')}
+
+The same policies against a real server and a real PostgreSQL: [backpressure-trial.md](backpressure-trial.md).
+`;
+  writeFileSync(join(import.meta.dirname, '..', report), text);
+});
 
 /** Tommy Ettinger's generator: the same run for the same seed. */
 function mulberry32(seed: number): () => number {

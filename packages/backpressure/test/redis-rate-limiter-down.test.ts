@@ -268,7 +268,7 @@ test('after a busy event loop an answer that is there already is taken', async (
 });
 
 test('an answer that the event loop brings before the time-out is looked at counts', async () => {
-  const call = () => new Promise<unknown>((resolve) => setImmediate(() => resolve([1, '1'])));
+  const call = () => new Promise<unknown>((resolve) => setImmediate(() => resolve('1')));
   let expire = (): void => {};
   const manual = {
     now: () => 0,

@@ -124,6 +124,23 @@ describe('the shared rate', () => {
     await rate.consume('a');
     expect(sent.map(([command, , keys, key]) => [command, keys, key])).toEqual([['EVALSHA', 1, nameOf('a')]]);
   });
+
+  test('a key has the same name every time, however many came between and however long it is', async () => {
+    const names: unknown[] = [];
+    const seen = {
+      status: 'ready',
+      call: (command: string, ...args: (string | number)[]) => {
+        names.push(args[2]);
+        return client.call(command, ...args);
+      },
+    };
+    const rate = limiter({ client: seen, maxKeys: 2, limit: 100 });
+    const keys = ['a', 'b', 'c', 'x'.repeat(1_000), `${'x'.repeat(999)}y`, 'd'];
+    await rate.consume('the first loads the script');
+    names.length = 0;
+    for (const key of [...keys, ...keys]) await rate.consume(key);
+    expect(names).toEqual([...keys, ...keys].map((key) => nameOf(key)));
+  });
 });
 
 describe('names of keys', () => {
@@ -330,9 +347,9 @@ test('answers that overtake each other take nothing from what is known', async (
     clock: new ManualClock(),
   });
   const calls = [rate.consume('a'), rate.consume('a')];
-  answers[1]?.([1, '2']);
+  answers[1]?.('2');
   expect(await calls[1]).toMatchObject({ allowed: true, remaining: 0 });
-  answers[0]?.([1, '1']);
+  answers[0]?.('1');
   await calls[0];
   // Both are known of: Redis need not be asked.
   expect(await rate.consume('a')).toMatchObject({ allowed: false, decidedBy: 'memory' });

@@ -37,7 +37,15 @@ export const policies: Readonly<Record<string, Policy>> = {
 
 export const ours = 'ours (KneeLimit, defaults)';
 
-/** The best there is to have: our queue, and the number of workers known. */
+/**
+ * The best there is to have: our queue under a limit that is the number of workers. That number is all it knows beforehand: not how long a
+ * call will take, nor that the service became slower, which it sees, as ours does, from the calls that have ended.
+ */
 export function oracle(workers: number): Policy {
-  return limiter(() => ({ limit: workers, order: 'adaptive' }), 'deadline');
+  return fixedLimit(workers);
+}
+
+/** Our queue under a limit that does not change. */
+export function fixedLimit(limit: number): Policy {
+  return limiter(() => ({ limit, order: 'adaptive' }), 'deadline');
 }

@@ -21,7 +21,8 @@ export interface Answer {
  * The generic cell rate algorithm in one step on the server, by the server's clock. A key holds how much of the burst was used, and when
  * (microseconds): the arrival time in two numbers, so that neither short units nor a clock that is set back cost precision.
  * Whatever else is found there counts as nothing used. The key expires when it has recovered.
- * ARGV: burst, milliseconds for each unit, cost, units known to be used.
+ * ARGV: burst, milliseconds for each unit, cost, units known to be used. The answer is the units used after this, with a minus where the call is
+ * refused: one string takes a tenth less of the server's time than two values.
  */
 const SCRIPT = `local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -45,7 +46,7 @@ if allowed or ahead then
   local px = math.min(math.max(1, math.ceil(used * perUnit)), ${100 * 365 * 86_400_000})
   redis.call('SET', KEYS[1], string.format('%.17g %.0f', used, now), 'PX', string.format('%.0f', px))
 end
-return { allowed and 1 or 0, string.format('%.17g', used) }`;
+return string.format(allowed and '%.17g' or '-%.17g', used)`;
 
 // How Redis names scripts; nothing of ours is told apart by it.
 const DIGEST = createHash('sha1').update(SCRIPT).digest('hex');
@@ -61,9 +62,9 @@ export async function askGcra(client: RedisClient, question: Question): Promise<
     if (!(error as Error | undefined)?.message?.startsWith('NOSCRIPT')) throw error;
     answer = await client.call('EVAL', SCRIPT, ...args);
   }
-  const [allowed, used] = Array.isArray(answer) ? answer.map(Number) : [];
-  if (allowed === undefined || used === undefined || !Number.isFinite(allowed + used)) {
-    throw new TypeError('@x/backpressure: what answered is no Redis: [allowed, used] expected');
+  const used = typeof answer === 'string' ? Math.abs(Number.parseFloat(answer)) : Number.NaN;
+  if (!Number.isFinite(used)) {
+    throw new TypeError('@x/backpressure: what answered is no Redis: units used expected');
   }
-  return { allowed: allowed === 1, used };
+  return { allowed: !(answer as string).startsWith('-'), used };
 }

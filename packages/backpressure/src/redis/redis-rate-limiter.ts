@@ -13,7 +13,7 @@ import {
 } from '../option-checks.ts';
 import { type ConsumeOptions, checkCost, type RateLimiterStats, type RateLimitResult } from '../rate-limiter.ts';
 import { askGcra } from './gcra-script.ts';
-import { keyName } from './key-name.ts';
+import { KeyNames } from './key-name.ts';
 import { away, RedisAvailability } from './redis-availability.ts';
 import type { RedisClient } from './redis-client.ts';
 
@@ -77,8 +77,7 @@ export interface RedisRateLimiterStats extends RateLimiterStats {
  */
 export class RedisRateLimiter implements AsyncDisposable {
   readonly #client: RedisClient;
-  readonly #prefix: string;
-  readonly #secret: string;
+  readonly #names: KeyNames;
   readonly #burst: number;
   readonly #msPerUnit: number;
   readonly #onUnavailable: 'local' | 'allow' | 'deny';
@@ -113,10 +112,11 @@ export class RedisRateLimiter implements AsyncDisposable {
     checkFunction('onError', onError);
     checkClock(clock);
     this.#client = client;
-    this.#prefix = prefix;
-    this.#secret = secret;
+    this.#names = new KeyNames(prefix, secret, maxKeys);
     this.#burst = burst;
     this.#msPerUnit = intervalMs / limit;
+    checkPositive('intervalMs / limit', this.#msPerUnit);
+    checkPositive('burst * intervalMs / limit', burst * this.#msPerUnit);
     this.#onUnavailable = onUnavailable;
     this.#localShare = localShare;
     this.#clock = clock;
@@ -133,7 +133,7 @@ export class RedisRateLimiter implements AsyncDisposable {
     const cost = checkCost(options, this.#burst);
     const signal = options?.signal;
     signal?.throwIfAborted();
-    const deciding = this.#decide(keyName(this.#prefix, key, this.#secret), cost);
+    const deciding = this.#decide(this.#names.nameOf(key), cost);
     const result = await (signal === undefined ? deciding : orAbort(deciding, signal));
     if (result.allowed) this.#allowed++;
     else this.#denied++;
