@@ -64,7 +64,6 @@ export class RateLimiter {
     this.#msPerUnit = intervalMs / limit;
     this.#burst = burst;
     this.#burstMs = burst * this.#msPerUnit;
-    checkPositive('intervalMs / limit', this.#msPerUnit);
     checkPositive('burst * intervalMs / limit', this.#burstMs);
     this.#roundingMs = Math.max(this.#msPerUnit * 1e-8, 1e-5);
     this.#clock = clock;

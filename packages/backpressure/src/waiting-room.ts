@@ -243,10 +243,17 @@ class Level {
     return (key === undefined ? this.#unkeyed : this.#lanes.get(key))?.size ?? 0;
   }
 
+  /** Looks at no more lanes than it must: where every caller has one waiter, at one. */
   longestLane(): Lane | undefined {
     let longest = this.#turn;
-    for (let lane = longest?.next; lane !== undefined && lane !== this.#turn; lane = lane.next) {
-      if (longest === undefined || lane.size > longest.size) longest = lane;
+    let lanesLeft = this.#lanes.size + (this.#unkeyed.size > 0 ? 1 : 0);
+    let waitersLeft = this.size;
+    for (let lane = longest; lane !== undefined && longest !== undefined && lanesLeft > 0; lane = lane.next) {
+      if (lane.size > longest.size) longest = lane;
+      lanesLeft--;
+      waitersLeft -= lane.size;
+      // The others have at least one each.
+      if (longest.size > waitersLeft - lanesLeft) break;
     }
     return longest;
   }

@@ -191,3 +191,48 @@ test('work that cannot end in time any more is passed over when its turn comes',
   await limiter.onIdle();
   expect(served.sort()).toEqual(['late: deadline', 'patient']);
 });
+
+test('in a full room the one who makes place is the newest of a caller with most there, whoever they are', async () => {
+  const random = seeded(7);
+  for (let round = 0; round < 200; round++) {
+    const limiter = new ConcurrencyLimiter({ limit: 1, maxQueue: 10 });
+    limiter.tryAcquire();
+    const waiting: { key: string | undefined; out: boolean }[] = [];
+    const keys = 1 + Math.floor(random() * 12);
+    for (let n = 0; n < 40; n++) {
+      const name = Math.floor(random() ** 2 * keys);
+      const one = { key: name === 0 ? undefined : `k${name}`, out: false };
+      const before = waiting.filter(({ out }) => !out);
+      const count = (key: string | undefined) => before.filter((other) => other.key === key).length;
+      const most = Math.max(0, ...before.map(({ key }) => count(key)));
+      waiting.push(one);
+      const refused = limiter
+        .run(() => {}, { key: one.key })
+        .catch(() => {
+          one.out = true;
+        });
+      await Promise.race([refused, new Promise(setImmediate)]);
+      const gone = [...before, one].filter(({ out }) => out);
+      if (before.length < 10) expect(gone).toEqual([]);
+      else if (most < count(one.key) + 2) expect(gone).toEqual([one]);
+      else {
+        expect(gone).toHaveLength(1);
+        const [victim] = gone;
+        expect(count(victim?.key)).toBe(most);
+        expect(before.findLast(({ key }) => key === victim?.key)).toBe(victim);
+      }
+    }
+    await limiter.close({ timeoutMs: 0 });
+  }
+});
+
+/** Tommy Ettinger's generator: the same run for the same seed. */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

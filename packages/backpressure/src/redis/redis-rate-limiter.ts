@@ -115,7 +115,6 @@ export class RedisRateLimiter implements AsyncDisposable {
     this.#names = new KeyNames(prefix, secret, maxKeys);
     this.#burst = burst;
     this.#msPerUnit = intervalMs / limit;
-    checkPositive('intervalMs / limit', this.#msPerUnit);
     checkPositive('burst * intervalMs / limit', burst * this.#msPerUnit);
     this.#onUnavailable = onUnavailable;
     this.#localShare = localShare;
