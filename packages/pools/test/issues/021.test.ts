@@ -18,9 +18,12 @@ async function pool(source: string, options: { minThreads?: number; timeoutMs?: 
 
 test('what cannot be handed over is the error of its caller, and holds no thread', async () => {
   await using workers = await pool('export default (input) => input;');
-  for (const transfer of [new ArrayBuffer(8), [{}], 5]) {
+  for (const transfer of [new ArrayBuffer(8), 5]) {
     await expect(workers.run(1, { transfer: transfer as never })).rejects.toBeInstanceOf(TypeError);
   }
+  // What Node itself says of an object that is nothing to hand over has changed with Node 22.
+  const name = process.versions.node.startsWith('20.') ? 'TypeError' : 'DataCloneError';
+  await expect(workers.run(1, { transfer: [{}] as never })).rejects.toMatchObject({ name });
   const twice = new ArrayBuffer(8);
   await expect(workers.run(twice, { transfer: [twice, twice] })).rejects.toMatchObject({ name: 'DataCloneError' });
   expect(workers.stats()).toMatchObject({ running: 0, queued: 0, failed: 4, replaced: 0 });
