@@ -35,6 +35,8 @@ export interface BatchRunnerOptions<K> {
 const runningIn = new AsyncLocalStorage<object>();
 
 class CallContext implements BatchContext {
+  /** As `Batch.kept`. */
+  static readonly kept: BatchContext = new CallContext({ signal: new AbortController().signal, partition: undefined });
   readonly partition: unknown;
   readonly #batch: { readonly signal: AbortSignal };
 
