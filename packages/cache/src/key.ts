@@ -90,6 +90,7 @@ function canonicalArray(value: readonly unknown[], path: (string | number)[]): s
 
 function canonicalObject(value: object, path: (string | number)[]): string {
   if (!isPlainObject(value)) throw notJson(value, path);
+  if (hasHiddenState(value)) throw notJson(value, path, 'an object of a class, whatever its prototype says');
   const keys = Object.keys(value).sort();
   if (Reflect.ownKeys(value).length !== keys.length) {
     throw notJson(value, path, 'an object with symbol keys or hidden properties');
@@ -119,6 +120,20 @@ export function isPlainObject(value: object): boolean {
   if (prototype === null || prototype === Object.prototype) return true;
   // An object of another realm (node:vm) has that realm's root prototype.
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype, 'isPrototypeOf');
+}
+
+/** What no property tells of, so that two of them would look alike. */
+function hasHiddenState(value: object): boolean {
+  return (
+    types.isDate(value) ||
+    types.isMap(value) ||
+    types.isSet(value) ||
+    types.isRegExp(value) ||
+    types.isPromise(value) ||
+    types.isBoxedPrimitive(value) ||
+    types.isAnyArrayBuffer(value) ||
+    ArrayBuffer.isView(value)
+  );
 }
 
 /** Whether it has no unpaired surrogate. */

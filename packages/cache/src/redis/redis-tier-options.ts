@@ -33,7 +33,7 @@ export interface RedisTierOptions {
   compressOverBytes?: number | undefined;
   /** A compressed entry that would become larger than this is a miss. Bytes, default 67,108,864. */
   maxInflatedBytes?: number | undefined;
-  /** Keys that one SCAN looks at, and that one UNLINK takes. Default 500. */
+  /** Keys that one SCAN looks at, and that one UNLINK or MGET takes. Default 500. */
   scanCount?: number | undefined;
   /** Default: the process's own. */
   clock?: Clock | undefined;

@@ -116,15 +116,21 @@ export class RedisTier implements RemoteTier {
     const writes = keys.flatMap((key) => this.#turns.underWay(key) ?? []);
     if (writes.length > 0) await Promise.allSettled(writes);
     if (keys.length === 0 || !this.#access.available) return [];
-    const names = keys.map((key) => this.#prefix + key);
-    // On a cluster the keys of one MGET would have to share a slot.
-    const found = ((await (this.#commands.isCluster
-      ? Promise.all(names.map((name) => this.#commands.callBuffer('GET', name)))
-      : this.#commands.callBuffer('MGET', ...names))) ?? []) as unknown[];
+    const found = await this.#readAll(keys.map((key) => this.#prefix + key));
     found.forEach((bytes, index) => {
       if (bytes !== null) this.#feed.own?.found(keys[index] as string);
     });
     return Promise.all(found.map((bytes) => this.#envelopes.decode(bytes)));
+  }
+
+  /** The bytes; null or undefined for what is not there. On a cluster the keys of one MGET would have to share a slot. */
+  async #readAll(names: readonly string[]): Promise<unknown[]> {
+    if (this.#commands.isCluster) return Promise.all(names.map((name) => this.#commands.callBuffer('GET', name)));
+    const parts: Promise<unknown>[] = [];
+    for (let from = 0; from < names.length; from += this.#scanCount) {
+      parts.push(this.#commands.callBuffer('MGET', ...names.slice(from, from + this.#scanCount)));
+    }
+    return ((await Promise.all(parts)) as unknown[][]).flat();
   }
 
   lease(key: string, seen: string | undefined, tags: readonly string[]): Promise<LeaseAnswer> {

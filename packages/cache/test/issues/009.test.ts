@@ -15,6 +15,24 @@ test('an array with a getter makes no key', () => {
   expect(() => stableKey(withSetter)).toThrow(TypeError);
 });
 
+// Without its prototype, a class with a state that no property tells of passed for an empty object.
+
+test.each([
+  ['Date', new Date(0)],
+  ['Map', new Map([[1, 2]])],
+  ['Set', new Set([1])],
+  ['RegExp', /x/],
+  ['Promise', Promise.resolve(1)],
+  ['Number', Object(3)],
+  ['ArrayBuffer', new ArrayBuffer(1)],
+  ['Uint8Array', new Uint8Array(2)],
+])('a %s that says it is a plain object makes no key', (_, value) => {
+  for (const prototype of [Object.prototype, null]) {
+    const disguised = Object.setPrototypeOf(value, prototype);
+    expect(() => stableKey({ a: disguised })).toThrow(/\$\.a is /);
+  }
+});
+
 // Options of the client that its owner may set turned leases off, or everything.
 
 let service: Awaited<ReturnType<typeof startRedis>>;
@@ -63,3 +81,22 @@ describe.each(RELEASES)('with $release', ({ Redis, Cluster }) => {
     }
   });
 });
+
+// All keys were arguments of one call: more than the stack holds were an error, so that none was found.
+
+test('any number of keys can be read and deleted at once', async () => {
+  const client = new RELEASES[0].Redis(service.url);
+  const cache = () => new Cache({ remote: new RedisTier({ client, prefix: 'many:', commandTimeoutMs: 60_000 }) });
+  const [one, two] = [cache(), cache()];
+  const keys = Array.from({ length: 150_000 }, (_, n) => `key ${n}`);
+  await one.set('key 7', 7);
+  await one.set('key 149999', 149_999);
+  const found = await two.getMany(keys);
+  expect(found).toHaveLength(150_000);
+  expect([found[7], found[149_999], found.filter((value) => value !== undefined).length]).toEqual([7, 149_999, 2]);
+  expect(await two.delete(keys)).toBe(true);
+  expect(await one.getMany(['key 7'])).toEqual([undefined]);
+  expect([one, two].map((each) => each.stats().remoteFailures)).toEqual([0, 0]);
+  await Promise.all([one.close(), two.close()]);
+  client.disconnect();
+}, 60_000);
