@@ -47,6 +47,7 @@ export class Stampedes {
     const others = Array.from({ length: this.#fleet.size }, (_, member) => member).filter(
       (member) => member !== holder,
     );
+    const [failuresBefore] = await this.#troubles(others);
     const waiting = Promise.all(others.map((member) => this.#fleet.ask(member, 'burst', burst(key, LOAD_MS))));
     await this.#fleet.kill(holder);
     const killedAt = performance.now();
@@ -54,12 +55,26 @@ export class Stampedes {
     const waitMs = performance.now() - killedAt;
     this.longestWaitMs = Math.max(this.longestWaitMs, waitMs);
     const loads = await this.#fleet.loads(key);
+    const [failures, stallMs] = await this.#troubles(others);
     await this.#fleet.spawn(holder);
     this.#live(holder);
     const wrong: string[] = [];
-    if (loads !== 2) wrong.push(`${loads} loads of ${key} after its holder was killed`);
-    if (waitMs > SETTINGS.leaseMs + LOAD_MS + SLACK_MS) wrong.push(`${Math.round(waitMs)} ms waited for ${key}`);
+    const meanwhile = `(${failures - failuresBefore} commands to Redis failed meanwhile, longest stall of late ${stallMs} ms)`;
+    if (loads !== 2) wrong.push(`${loads} loads of ${key} after its holder was killed ${meanwhile}`);
+    if (waitMs > SETTINGS.leaseMs + LOAD_MS + SLACK_MS)
+      wrong.push(`${Math.round(waitMs)} ms waited for ${key} ${meanwhile}`);
     return wrong;
+  }
+
+  /** What tells a machine that is too busy from a fault of ours: commands that failed, and for how long a process did not run. */
+  async #troubles(members: readonly number[]): Promise<[failures: number, stallMs: number]> {
+    const stats = await Promise.all(
+      members.map((member) => this.#fleet.ask<{ remoteFailures: number; longestStallMs: number }>(member, 'stats')),
+    );
+    return [
+      stats.reduce((sum, one) => sum + one.remoteFailures, 0),
+      Math.max(...stats.map((one) => one.longestStallMs)),
+    ];
   }
 }
 
