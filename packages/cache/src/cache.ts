@@ -121,7 +121,7 @@ export class Cache implements AsyncDisposable {
     const store: StoreRules = { ...rules, ttlMs: this.#tiers.jittered(ttlMs, rules.jitter) };
     this.#tiers.fences.break(key);
     if (kept === undefined) this.#memory.remove(key);
-    else this.#tiers.toMemory(key, kept, store);
+    else this.#tiers.toMemory(key, kept, store, true);
     await this.#tiers.remotely(
       async (remote) =>
         kept?.json ? remote.set(key, this.#tiers.remoteWrite(value, store)) : void (await remote.delete([key])),

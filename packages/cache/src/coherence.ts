@@ -44,10 +44,10 @@ export class Coherence implements RemoteListener {
     this.#unsubscribe = remote.subscribe(this);
   }
 
-  /** The times of what is put into memory now. */
-  limited(times: EntryTimes, now: number): EntryTimes {
+  /** The times of what is put into memory now. `told`: whether the remote tier has it too, so that it tells of what happens to it. */
+  limited(times: EntryTimes, now: number, told: boolean): EntryTimes {
     this.check(now);
-    if (!this.#isolated || times.freshUntil <= now + this.#maxLagMs) return times;
+    if ((!this.#isolated && told) || times.freshUntil <= now + this.#maxLagMs) return times;
     // Nor may it slide: what lives on by being read would never be asked for.
     return { ...times, freshUntil: now + this.#maxLagMs, plainUntil: now + this.#maxLagMs, slideMs: 0 };
   }

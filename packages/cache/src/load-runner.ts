@@ -75,6 +75,7 @@ export class LoadRunner {
     const entry: CacheEntry = { value, tier: 'load', ageMs: 0, ttlMs: rules.ttlMs, stale: false };
     const kept = value === undefined || rules.ttlMs === 0 ? undefined : keep(value, this.#tiers.settings.copy);
     let keepHere = kept !== undefined;
+    let told = this.#tiers.remote === undefined;
     if (token !== undefined) {
       const write =
         kept?.json && !flight.fence.broken
@@ -84,10 +85,12 @@ export class LoadRunner {
             ) as Promise<'stored' | 'lost' | 'unavailable'>)
           : this.#tiers.remotely((remote) => remote.release(key, token), undefined);
       // Lost: another process invalidated the key meanwhile, so that memory must not keep the value either.
-      if ((await write) === 'lost') keepHere = false;
+      const answer = await write;
+      if (answer === 'lost') keepHere = false;
+      told = answer !== 'unavailable';
     }
     if (!flight.fence.broken && !flight.fence.changed) {
-      if (kept !== undefined && keepHere) this.#tiers.toMemory(key, kept, rules, loadMs);
+      if (kept !== undefined && keepHere) this.#tiers.toMemory(key, kept, rules, told, loadMs);
       else this.#tiers.memory.remove(key);
     }
     return kept?.cloned ? { ...entry, value: structuredClone(kept.value) } : entry;

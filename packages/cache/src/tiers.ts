@@ -150,18 +150,18 @@ export class Tiers {
         ? keep(found.value, this.settings.copy)
         : keepParsed(found.value, found.textBytes, this.settings.copy);
     const overtaken = fence.broken || fence.changed || found.tags.some((tag) => fence.deadTags.has(tag));
-    if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times, now);
+    if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times, now, true);
     const value = kept?.cloned ? structuredClone(kept.value) : found.value;
     const admitted = held(value, 'remote', times, found.tags, now, found.version);
     return overtaken ? Object.assign(admitted, OVERTAKEN) : admitted;
   }
 
-  /** Puts a value into memory. */
-  toMemory(key: string, kept: KeptValue, rules: StoreRules, loadMs?: number): void {
+  /** Puts a value into memory; `told` unless the remote tier should have it and does not. */
+  toMemory(key: string, kept: KeptValue, rules: StoreRules, told: boolean, loadMs?: number): void {
     const now = this.clock.now();
     const shared = kept.json && this.remote !== undefined;
     const times = this.#times(now + rules.ttlMs, now, rules.sliding ? rules.ttlMs : 0, loadMs, rules, shared);
-    this.#put(key, kept, rules.tags, times, now);
+    this.#put(key, kept, rules.tags, times, now, told);
   }
 
   /** The same as the remote tier is told it. */
@@ -229,8 +229,15 @@ export class Tiers {
     return { storedAt, freshUntil, plainUntil, loadMs, slideMs, revalidateMs, errorMs };
   }
 
-  #put(key: string, kept: KeptValue, tags: readonly string[], times: EntryTimes, now: number): void {
-    this.memory.put(key, kept, this.coherence.limited(times, now), tags);
+  #put(
+    key: string,
+    kept: KeptValue,
+    tags: readonly string[],
+    times: EntryTimes,
+    now: number,
+    told: boolean,
+  ): void {
+    this.memory.put(key, kept, this.coherence.limited(times, now, told), tags);
     if (this.#sweep === undefined && this.memory.size > 0) this.#scheduleSweep();
   }
 

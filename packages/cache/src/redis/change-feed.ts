@@ -55,6 +55,11 @@ export class ChangeFeed {
     };
   }
 
+  /** Has this process's memory forget keys: Redis has not what was set here, so that it would not tell of what happens to them. */
+  forget(keys: readonly string[]): void {
+    this.#invalidations?.forget(keys);
+  }
+
   async publish(news: News): Promise<void> {
     const publications = this.#publications;
     if (publications === undefined) return;

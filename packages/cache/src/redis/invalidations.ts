@@ -52,6 +52,11 @@ export class Invalidations {
     return this.#hearing === 'pubsub';
   }
 
+  /** Takes keys for changed. */
+  forget(keys: readonly string[]): void {
+    this.#options.listener.changed(keys);
+  }
+
   close(): void {
     this.#closed = true;
     this.#options.clock.clearTimeout(this.#timer);

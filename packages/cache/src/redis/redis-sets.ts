@@ -62,6 +62,7 @@ export class RedisSets {
       const until = Number(now) + commandTimeoutMs;
       stored = Number(await commands.run(SET_UNTIL, index.keys, ...index.args, bytes, until));
     }
+    if (stored !== 1) feed.forget([key]);
     // Where nothing stood, the server tells nothing of a deletion.
     if (stored !== 1 || feed.byMessagesOnly) await feed.publish({ keys: [key] });
   }

@@ -218,6 +218,7 @@ export class RedisTier implements RemoteTier {
   async #makeUp({ kind, name }: MissedWrite): Promise<void> {
     if (kind === 'key') {
       await this.#commands.unlink([this.#prefix + name]);
+      this.#feed.forget([name]);
       await this.#feed.publish({ keys: [name] });
     } else if (kind === 'tag') {
       await this.#commands.unlinkTagged(name);

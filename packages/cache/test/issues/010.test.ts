@@ -1,0 +1,86 @@
+import { Cache } from '@x/cache';
+import { RedisTier } from '@x/cache/redis';
+import { startRedis } from '@x/local-services';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+
+// What was loaded or set while Redis did not answer stayed in memory for all its time to live, though the invalidation connection was well.
+// Redis never had it, so that it told nothing of somebody's DEL.
+
+let service: Awaited<ReturnType<typeof startRedis>>;
+let outsider: Redis;
+const closing: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  service = await startRedis();
+});
+afterAll(async () => {
+  await service?.[Symbol.asyncDispose]();
+});
+beforeEach(async () => {
+  outsider = connect();
+  await outsider.flushall();
+});
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
+});
+
+function connect(): Redis {
+  const client = new Redis(service.url);
+  closing.push(() => client.disconnect());
+  return client;
+}
+
+/** A cache whose data connection fails while `failing` says so, and hears all the same. */
+async function start(maxLagMs: number) {
+  const client = connect();
+  let failing: (args: readonly unknown[]) => boolean = () => false;
+  const call = client.call.bind(client) as (...args: unknown[]) => Promise<unknown>;
+  client.call = (...args: unknown[]) => (failing(args) ? Promise.reject(new Error('not now')) : call(...args));
+  const tier = new RedisTier({ client, prefix: 'told:', maxLagMs, retryAfterMs: 20 });
+  const cache = new Cache({ remote: tier, ttlMs: 3_600_000 });
+  closing.push(() => cache.close());
+  await new Promise((resolve) => cache.on('coherence', resolve));
+  const states: string[] = [];
+  cache.on('coherence', ({ state }) => states.push(state));
+  const fail = (when: typeof failing) => {
+    failing = when;
+  };
+  return { cache, tier, fail, states };
+}
+
+const gone = (cache: Cache) => vi.waitFor(() => expect(cache.peek('k')).toBeUndefined(), { timeout: 8_000 });
+
+test.each<[string, (args: readonly unknown[]) => boolean]>([
+  ['its lease', (args) => String(args[0]).startsWith('EVAL')],
+  ['its store', (args) => args.some((arg) => String(arg).includes('loaded'))],
+])('what was loaded while Redis did not answer %s is believed for maxLagMs', async (_, when) => {
+  const { cache, fail, states } = await start(400);
+  fail(when);
+  expect(await cache.getOrSet('k', () => 'loaded')).toBe('loaded');
+  expect(cache.peek('k')).toBe('loaded');
+  fail(() => false);
+  await outsider.del('told:k');
+  await gone(cache);
+  await vi.waitFor(async () => expect(await cache.getOrSet('k', () => 'new')).toBe('new'));
+  expect(states).toEqual([]);
+});
+
+test('what was set while Redis did not answer is in memory until that has been made up for', async () => {
+  const { cache, tier, fail, states } = await start(60_000);
+  fail((args) => args.some((arg) => String(arg).includes('our value')));
+  await cache.set('k', 'our value');
+  expect(cache.peek('k')).toBe('our value');
+  fail(() => false);
+  await vi.waitFor(() => expect(tier.stats().owed).toBe(0));
+  await gone(cache);
+  expect(states).toEqual([]);
+});
+
+test('what Redis has stays in memory for longer than maxLagMs', async () => {
+  const { cache } = await start(100);
+  await cache.getOrSet('k', () => 'loaded');
+  await cache.set('set', 1);
+  await new Promise((resolve) => setTimeout(resolve, 400));
+  expect([cache.peek('k'), cache.peek('set')]).toEqual(['loaded', 1]);
+});
