@@ -75,7 +75,8 @@ export class LoadRunner {
     const entry: CacheEntry = { value, tier: 'load', ageMs: 0, ttlMs: rules.ttlMs, stale: false };
     const kept = value === undefined || rules.ttlMs === 0 ? undefined : keep(value, this.#tiers.settings.copy);
     let keepHere = kept !== undefined;
-    let told = this.#tiers.remote === undefined;
+    // A lease that is not followed by a value ends, which is told like everything that happens to the key.
+    const told = token !== undefined || this.#tiers.remote === undefined;
     if (token !== undefined) {
       const write =
         kept?.json && !flight.fence.broken
@@ -85,9 +86,7 @@ export class LoadRunner {
             ) as Promise<'stored' | 'lost' | 'unavailable'>)
           : this.#tiers.remotely((remote) => remote.release(key, token), undefined);
       // Lost: another process invalidated the key meanwhile, so that memory must not keep the value either.
-      const answer = await write;
-      if (answer === 'lost') keepHere = false;
-      told = answer !== 'unavailable';
+      if ((await write) === 'lost') keepHere = false;
     }
     if (!flight.fence.broken && !flight.fence.changed) {
       if (kept !== undefined && keepHere) this.#tiers.toMemory(key, kept, rules, told, loadMs);

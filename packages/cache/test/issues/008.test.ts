@@ -185,7 +185,10 @@ test('a set that was refused is told to those who have the key in memory alone',
   // JSON cannot say it, so that Redis has nothing to tell of.
   await other.set('k', new Map());
   expect(other.peek('k')).toEqual(new Map());
-  await processThatStops('tracking').cache.set('k', LATE);
+  const { cache } = processThatStops('tracking');
+  await cache.set('k', LATE);
+  // Nor does its own memory keep what Redis has not: of that it would be told nothing.
+  expect(cache.peek('k')).toBeUndefined();
   await vi.waitFor(() => expect(other.peek('k')).toBeUndefined());
 });
 
