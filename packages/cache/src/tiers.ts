@@ -229,14 +229,7 @@ export class Tiers {
     return { storedAt, freshUntil, plainUntil, loadMs, slideMs, revalidateMs, errorMs };
   }
 
-  #put(
-    key: string,
-    kept: KeptValue,
-    tags: readonly string[],
-    times: EntryTimes,
-    now: number,
-    told: boolean,
-  ): void {
+  #put(key: string, kept: KeptValue, tags: readonly string[], times: EntryTimes, now: number, told: boolean): void {
     this.memory.put(key, kept, this.coherence.limited(times, now, told), tags);
     if (this.#sweep === undefined && this.memory.size > 0) this.#scheduleSweep();
   }

@@ -50,6 +50,6 @@ export class TagIndexes {
 }
 
 /** What PX takes; undefined for ever. */
-export function expiry(ms: number): number | undefined {
+function expiry(ms: number): number | undefined {
   return ms === Number.POSITIVE_INFINITY ? undefined : Math.min(Math.max(1, Math.ceil(ms)), LONGEST_PX);
 }
