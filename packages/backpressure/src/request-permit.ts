@@ -71,6 +71,7 @@ export class RequestPermit {
       this.#giveBack(false);
     } else if (abandonedTimeoutMs !== Number.POSITIVE_INFINITY) {
       this.#timer = clock.setTimeout(() => this.#takeBack(), timerMs(abandonedTimeoutMs));
+      (this.#timer as { unref?: () => void } | undefined)?.unref?.();
     }
   }
 
