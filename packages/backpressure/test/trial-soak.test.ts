@@ -46,6 +46,9 @@ test.runIf(seconds !== undefined)(
       processor: await capacityOf('processor', 'unbounded FIFO', 1_000),
     };
 
+    // Four connections, 20 ms a call: 200, less what a query costs besides. A page of a machine that has no processor for it says nothing.
+    expect(capacity.query, 'calls a second of a bulkhead: this machine cannot tell').toBeGreaterThan(120);
+
     const gate = { ...base, work: 'query', shape: 'withAdmission' } as const;
     // The answers of so few seconds differ by more than is asked about here.
     const longer = { ...gate, countedMs: 3 * countedMs };
