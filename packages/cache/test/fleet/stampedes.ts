@@ -6,6 +6,8 @@ const LOAD_MS = 50;
 /** What the machine may add. Milliseconds. */
 const SLACK_MS = 500;
 
+type Troubles = [failures: number, stallMs: number];
+
 /** Asks for cold keys in all processes at once when no fault is on, and judges how often they were loaded. */
 export class Stampedes {
   cold = 0;
@@ -33,10 +35,14 @@ export class Stampedes {
 
   async #coldKey(): Promise<string[]> {
     const key = `cold ${++this.cold}`;
+    const all = Array.from({ length: this.#fleet.size }, (_, member) => member);
+    const before = await this.#troubles(all);
     await this.#fleet.all('burst', burst(key, LOAD_MS));
     const loads = await this.#fleet.loads(key);
     this.coldLoads += loads;
-    return loads === 1 ? [] : [`${loads} loads of ${key} for ${this.#fleet.size} processes of ${CALLERS} callers each`];
+    if (loads === 1) return [];
+    const meanwhile = told(before, await this.#troubles(all));
+    return [`${loads} loads of ${key} for ${all.length} processes of ${CALLERS} callers each ${meanwhile}`];
   }
 
   async #holderKilled(): Promise<string[]> {
@@ -47,7 +53,7 @@ export class Stampedes {
     const others = Array.from({ length: this.#fleet.size }, (_, member) => member).filter(
       (member) => member !== holder,
     );
-    const [failuresBefore] = await this.#troubles(others);
+    const before = await this.#troubles(others);
     const waiting = Promise.all(others.map((member) => this.#fleet.ask(member, 'burst', burst(key, LOAD_MS))));
     await this.#fleet.kill(holder);
     const killedAt = performance.now();
@@ -55,11 +61,10 @@ export class Stampedes {
     const waitMs = performance.now() - killedAt;
     this.longestWaitMs = Math.max(this.longestWaitMs, waitMs);
     const loads = await this.#fleet.loads(key);
-    const [failures, stallMs] = await this.#troubles(others);
+    const meanwhile = told(before, await this.#troubles(others));
     await this.#fleet.spawn(holder);
     this.#live(holder);
     const wrong: string[] = [];
-    const meanwhile = `(${failures - failuresBefore} commands to Redis failed meanwhile, longest stall of late ${stallMs} ms)`;
     if (loads !== 2) wrong.push(`${loads} loads of ${key} after its holder was killed ${meanwhile}`);
     if (waitMs > SETTINGS.leaseMs + LOAD_MS + SLACK_MS)
       wrong.push(`${Math.round(waitMs)} ms waited for ${key} ${meanwhile}`);
@@ -67,7 +72,7 @@ export class Stampedes {
   }
 
   /** What tells a machine that is too busy from a fault of ours: commands that failed, and for how long a process did not run. */
-  async #troubles(members: readonly number[]): Promise<[failures: number, stallMs: number]> {
+  async #troubles(members: readonly number[]): Promise<Troubles> {
     const stats = await Promise.all(
       members.map((member) => this.#fleet.ask<{ remoteFailures: number; longestStallMs: number }>(member, 'stats')),
     );
@@ -76,6 +81,10 @@ export class Stampedes {
       Math.max(...stats.map((one) => one.longestStallMs)),
     ];
   }
+}
+
+function told([failuresBefore]: Troubles, [failures, stallMs]: Troubles): string {
+  return `(${failures - failuresBefore} commands to Redis failed meanwhile, longest stall of late ${stallMs} ms)`;
 }
 
 function burst(key: string, loadMs: number) {
