@@ -6,12 +6,12 @@ export interface Fence {
   broken: boolean;
   /** Somebody else changed the key while it was read or loaded here: what comes of that is not kept in memory. */
   changed: boolean;
-  /** Tags deleted meanwhile: what comes from the remote tier with one of them must not get in either. */
-  deadTags: ReadonlySet<string>;
+  /** The deletions by tag before it. */
+  readonly raisedAt: number;
 }
 
-/** Most fences never see one. */
-const NONE: ReadonlySet<string> = new Set();
+/** Deleted tags that are remembered while fences stand. */
+const MOST_TAGS = 10_000;
 
 /**
  * What lets an invalidation win: whoever reads or loads raises a fence first, every invalidation breaks the fences it concerns,
@@ -19,9 +19,13 @@ const NONE: ReadonlySet<string> = new Set();
  */
 export class Fences {
   readonly #standing = new Map<string, Fence[]>();
+  /** Deletions by tag are numbered; those of tags that may have been forgotten are numbered up to `#forgotten`. */
+  readonly #deletedAt = new Map<string, number>();
+  #deletions = 0;
+  #forgotten = 0;
 
   raise(key: string, tags: readonly string[]): Fence {
-    const fence: Fence = { key, tags, broken: false, changed: false, deadTags: NONE };
+    const fence: Fence = { key, tags, broken: false, changed: false, raisedAt: this.#deletions };
     const others = this.#standing.get(key);
     if (others === undefined) this.#standing.set(key, [fence]);
     else others.push(fence);
@@ -42,10 +46,8 @@ export class Fences {
   }
 
   breakTagged(tags: readonly string[]): void {
-    this.breakWhere((fence) => {
-      fence.deadTags = new Set([...fence.deadTags, ...tags]);
-      return fence.tags.some((tag) => fence.deadTags.has(tag));
-    });
+    const deleted = this.#noted(tags);
+    this.breakWhere((fence) => fence.tags.some((tag) => deleted.has(tag)));
   }
 
   /** The key was changed by somebody else. */
@@ -54,10 +56,13 @@ export class Fences {
   }
 
   touchTagged(tags: readonly string[]): void {
-    this.touchWhere((fence) => {
-      fence.deadTags = new Set([...fence.deadTags, ...tags]);
-      return fence.tags.some((tag) => fence.deadTags.has(tag));
-    });
+    const deleted = this.#noted(tags);
+    this.touchWhere((fence) => fence.tags.some((tag) => deleted.has(tag)));
+  }
+
+  /** Whether one of the tags was deleted since the fence was raised: what comes from the remote tier with it must not get in either. */
+  outlived(fence: Fence, tags: readonly string[]): boolean {
+    return tags.some((tag) => (this.#deletedAt.get(tag) ?? this.#forgotten) > fence.raisedAt);
   }
 
   touchWhere(concerns: (fence: Fence) => boolean): void {
@@ -74,5 +79,17 @@ export class Fences {
     for (const fences of this.#standing.values()) {
       for (const fence of fences) if (concerns(fence)) fence.broken = true;
     }
+  }
+
+  #noted(tags: readonly string[]): ReadonlySet<string> {
+    this.#deletions++;
+    // When they get too many, those that stand take any tag for deleted.
+    if (this.#deletedAt.size + tags.length > MOST_TAGS) {
+      this.#deletedAt.clear();
+      this.#forgotten = this.#deletions;
+    }
+    if (this.#standing.size === 0) this.#deletedAt.clear();
+    else for (const tag of tags) this.#deletedAt.set(tag, this.#deletions);
+    return new Set(tags);
   }
 }

@@ -149,7 +149,7 @@ export class Tiers {
       found.textBytes === undefined
         ? keep(found.value, this.settings.copy)
         : keepParsed(found.value, found.textBytes, this.settings.copy);
-    const overtaken = fence.broken || fence.changed || found.tags.some((tag) => fence.deadTags.has(tag));
+    const overtaken = fence.broken || fence.changed || this.fences.outlived(fence, found.tags);
     if (kept !== undefined && !overtaken) this.#put(key, kept, found.tags, times, now, true);
     const value = kept?.cloned ? structuredClone(kept.value) : found.value;
     const admitted = held(value, 'remote', times, found.tags, now, found.version);
