@@ -213,6 +213,7 @@ export class PgConnection {
           running.succeed(result);
           return;
         }
+        if (changesSession(command.text)) this.sessionChanged = true;
         this.#deadline.set(afterErrorMs);
         running.fail(this.#failure(error));
       });

@@ -157,6 +157,37 @@ test('SET and LISTEN are undone after a query or a transaction, unless it is to 
   expect(await searched(keeping)).toBe('mine');
 });
 
+test.each([
+  ['a lock', 'select pg_advisory_lock(7)'],
+  ['a lock by an attempt', 'SELECT PG_TRY_ADVISORY_LOCK_SHARED(7)'],
+  ['a lock of a statement that fails', 'select pg_advisory_lock(7), 1 / (select 0)'],
+  ['a lock among several statements', 'select 1; select pg_advisory_lock(7)'],
+  ['a setting', `select set_config('search_path', 'mine', false)`],
+  ['a temporary table', 'create temporary table left (id int)'],
+  ['a temporary table of a query', 'select 1 as id into temp left'],
+  ['a temporary view', 'create or replace temp view left as select 1 as id'],
+  ['a cursor', 'declare left cursor with hold for select 1'],
+])('%s by a single statement does not reach the next borrower', async (_, text) => {
+  await using pool = open();
+  const state = () =>
+    pool.fetchOne(`select current_setting('search_path') as path, to_regclass('left')::text as relation,
+      (select count(*)::int from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks,
+      (select count(*)::int from pg_cursors where name = 'left') as cursors`);
+  const before = await state();
+  await pool.query(text).catch(() => {});
+  expect(await state()).toEqual(before);
+  await pool.transaction((tx) => tx.query(text)).catch(() => {});
+  expect(await state()).toEqual(before);
+  expect(pool.stats()).toMatchObject({ created: 1, destroyed: {} });
+});
+
+test('the shared lane takes no statement that leaves something in its session', async () => {
+  await using pool = open();
+  for (const text of ['select pg_advisory_lock(7)', `select set_config('search_path', 'mine', false)`]) {
+    await expect(pool.query(text, [], { lane: 'shared' })).rejects.toThrow(/leaves nothing in its session, got one/);
+  }
+});
+
 test('what ends with its transaction costs no reset', async () => {
   await using pool = open();
   await using watch = open();
@@ -164,6 +195,7 @@ test('what ends with its transaction costs no reset', async () => {
   await pool.transaction(async (tx) => {
     await tx.query('set transaction read only');
     await tx.query(`SET LOCAL search_path = 'mine'`);
+    await tx.query('select pg_advisory_xact_lock(7)');
   });
   expect(await watch.fetchOne('select query from pg_stat_activity where pid = $1', [pid])).toEqual({ query: 'COMMIT' });
 });
