@@ -1,6 +1,6 @@
 import { type CacheCounts, type CacheEvents, EVENT_NAMES } from './cache-events.ts';
 import { type CacheOptions, checkOptions } from './cache-options.ts';
-import type { CacheEntry, HeldEntry } from './entry.ts';
+import { type CacheEntry, type HeldEntry, valueOf } from './entry.ts';
 import { CacheClosedError } from './errors.ts';
 import { Invalidations } from './invalidations.ts';
 import { keep } from './kept-value.ts';
@@ -70,15 +70,15 @@ export class Cache implements AsyncDisposable {
     if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
     const now = this.#clock.now();
     const value = this.#memory.read(key, now);
-    if (value === undefined) return this.#load(key, loader, options, now).then(itsValue) as Promise<T>;
+    if (value === undefined) return this.#load(key, loader, options, valueOf, now) as Promise<T>;
     this.#tiers.hit(key, 'memory');
     return Promise.resolve(value as T);
   }
 
   /** The same, with what is known of the entry: which tier had it, how old it is, whether it is stale. */
-  async getOrSetEntry<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<CacheEntry<T>> {
-    if (options?.signal?.aborted) throw options.signal.reason;
-    return entryOf(await this.#load(key, loader, options, this.#clock.now())) as CacheEntry<T>;
+  getOrSetEntry<T>(key: string, loader: Loader<T>, options?: GetOrSetOptions): Promise<CacheEntry<T>> {
+    if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
+    return this.#load(key, loader, options, entryOf, this.#clock.now()) as Promise<CacheEntry<T>>;
   }
 
   /** The fresh value, from memory or the remote tier. */
@@ -228,11 +228,17 @@ export class Cache implements AsyncDisposable {
     await this.#tiers.remotely((remote) => remote.close(), undefined);
   }
 
-  #load(key: string, loader: Loader<unknown>, options: GetOrSetOptions | undefined, now: number): Promise<CacheEntry> {
+  #load<T>(
+    key: string,
+    loader: Loader<unknown>,
+    options: GetOrSetOptions | undefined,
+    part: (entry: CacheEntry) => T,
+    now: number,
+  ): Promise<T> {
     try {
       checkKey(key);
       callable('loader', loader);
-      return this.#loads.resolve(key, loader, rulesOf(options, this.#defaults), signalOf(options), now);
+      return this.#loads.resolve(key, loader, rulesOf(options, this.#defaults), signalOf(options), part, now);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -263,10 +269,6 @@ function signalOf(options: GetOrSetOptions | undefined): AbortSignal | undefined
 /** One name or several. */
 function listOf(option: string, names: string | readonly string[]): readonly string[] {
   return typeof names === 'string' ? [names] : list(option, names);
-}
-
-function itsValue(entry: CacheEntry): unknown {
-  return entry.value;
 }
 
 function entryOf({ value, tier, ageMs, ttlMs, stale }: CacheEntry): CacheEntry {

@@ -31,6 +31,11 @@ export interface HeldEntry extends CacheEntry {
   version: string;
 }
 
+/** What most callers want of an entry. */
+export function valueOf(entry: CacheEntry): unknown {
+  return entry.value;
+}
+
 /** An entry as a reader sees it now. */
 export function held(
   value: unknown,

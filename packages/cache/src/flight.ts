@@ -38,8 +38,8 @@ export class Flight {
       this.#resolve = resolve;
       this.#reject = reject;
     });
-    // A failed refresh in the background has nobody else to hear of it.
-    this.promise.catch(nothing);
+    // A failed refresh in the background has nobody else to hear of it; other loads are joined at once.
+    if (options.background) this.promise.catch(nothing);
   }
 
   get signal(): AbortSignal {
@@ -77,9 +77,9 @@ export class Flight {
         if (this.#leavers === 0 && !this.#pinned) this.abort(signal.reason);
       };
       const stay = () => signal.removeEventListener('abort', leave);
-      signal.addEventListener('abort', leave, { once: true });
       this.promise.then(stay, stay);
       this.promise.then(resolve, reject);
+      signal.addEventListener('abort', leave, { once: true });
     });
   }
 

@@ -1,5 +1,4 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { CacheEntry } from './entry.ts';
 import type { Loader } from './load-runner.ts';
 
 /** Loads many keys at once; the answers stand in the order of the keys, or by key in a Map. */
@@ -17,7 +16,7 @@ export type LoadedMany<T> = readonly (T | Error)[] | ReadonlyMap<string, T | Err
 export async function batchOf<T>(
   keys: readonly string[],
   loadMany: LoadMany<T>,
-  resolve: (key: string, loader: Loader<unknown>) => Promise<CacheEntry>,
+  resolve: (key: string, loader: Loader<unknown>) => Promise<unknown>,
 ): Promise<Map<string, unknown>> {
   const wanted: { key: string; signal: AbortSignal; answer: (answer: unknown) => void }[] = [];
   let undecided = keys.length;
@@ -65,7 +64,7 @@ export async function batchOf<T>(
         return answer;
       };
       try {
-        return (await resolve(key, loader)).value;
+        return await resolve(key, loader);
       } finally {
         // A refresh in the background may still ask; the batch does not wait for it.
         answered = true;

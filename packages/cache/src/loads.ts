@@ -28,40 +28,44 @@ export class Loads {
     this.sliding = new Sliding(tiers);
   }
 
-  /** What a plain read of memory does not give: a fresh entry that may need more, a stale one in its window, a load under way, or a new one. */
-  async resolve(
+  /**
+   * What a plain read of memory does not give: a fresh entry that may need more, a stale one in its window, a load under way, or a new
+   * one. The caller gets what `part` takes of it, without another promise for that.
+   */
+  async resolve<T>(
     key: string,
     loader: Loader<unknown>,
     rules: LoadRules,
     signal: AbortSignal | undefined,
+    part: (entry: CacheEntry) => T,
     now: number = this.#tiers.clock.now(),
-  ): Promise<CacheEntry> {
+  ): Promise<T> {
     const { counts } = this.#tiers;
     const held = this.#tiers.used(key, now);
     if (held !== undefined && !held.stale) {
       this.#hit(key, held);
       this.#mayRefresh(key, held, loader, rules);
-      return held;
+      return part(held);
     }
     if (this.#closing) throw new CacheClosedError(this.#tiers.settings.name);
     if (held?.revalidate) {
       this.#refresh(key, loader, rules, 0);
       this.#tiers.servedStale(key);
-      return held;
+      return part(held);
     }
     const running = this.#inFlight(key);
     if (running === undefined && this.#full) {
       if (!this.#mayStand(held)) throw new CacheOverloadedError(this.#tiers.settings.maxLoads);
       this.#tiers.servedStale(key);
-      return held;
+      return part(held);
     }
     if (running !== undefined) counts.sharedWaits++;
     const flight = running ?? this.#launch(key, loader, rules, { background: false, enoughMs: 0, startedAt: now });
     const found = await this.#join(flight, rules, signal);
     if (found.stale) this.#tiers.servedStale(key);
-    if (running !== undefined) return this.#apart(found);
+    if (running !== undefined) return part(this.#apart(found));
     if (found.tier === 'remote' && !found.stale) this.#tiers.hit(key, 'remote');
-    return found;
+    return part(found);
   }
 
   /** A fresh entry in memory, as a hit. */

@@ -1,3 +1,4 @@
+import { valueOf } from './entry.ts';
 import { checkKey } from './key.ts';
 import { batchOf, type LoadMany } from './load-many.ts';
 import type { LoadRules } from './load-rules.ts';
@@ -39,7 +40,7 @@ export class Many {
     );
     const undecided = missing.filter((key) => !found.has(key));
     const loaded = await batchOf(undecided, loadMany, (key, loader) =>
-      this.#loads.resolve(key, loader, { ...rules, waitForOthers: false }, signal),
+      this.#loads.resolve(key, loader, { ...rules, waitForOthers: false }, signal, valueOf),
     );
     signal?.throwIfAborted();
     return keys.map((key, index) => values[index] ?? found.get(key) ?? loaded.get(key)) as (T | Error)[];
