@@ -1,6 +1,6 @@
 import { type CacheCounts, type CacheEvents, EVENT_NAMES } from './cache-events.ts';
 import { type CacheOptions, checkOptions } from './cache-options.ts';
-import { type CacheEntry, type HeldEntry, valueOf } from './entry.ts';
+import { type CacheEntry, type HeldEntry, itsValue } from './entry.ts';
 import { CacheClosedError } from './errors.ts';
 import { Invalidations } from './invalidations.ts';
 import { keep } from './kept-value.ts';
@@ -70,7 +70,7 @@ export class Cache implements AsyncDisposable {
     if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
     const now = this.#clock.now();
     const value = this.#memory.read(key, now);
-    if (value === undefined) return this.#load(key, loader, options, valueOf, now) as Promise<T>;
+    if (value === undefined) return this.#load(key, loader, options, itsValue, now) as Promise<T>;
     this.#tiers.hit(key, 'memory');
     return Promise.resolve(value as T);
   }

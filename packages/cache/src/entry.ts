@@ -32,7 +32,7 @@ export interface HeldEntry extends CacheEntry {
 }
 
 /** What most callers want of an entry. */
-export function valueOf(entry: CacheEntry): unknown {
+export function itsValue(entry: CacheEntry): unknown {
   return entry.value;
 }
 

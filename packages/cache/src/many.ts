@@ -1,4 +1,4 @@
-import { valueOf } from './entry.ts';
+import { itsValue } from './entry.ts';
 import { checkKey } from './key.ts';
 import { batchOf, type LoadMany } from './load-many.ts';
 import type { LoadRules } from './load-rules.ts';
@@ -40,7 +40,7 @@ export class Many {
     );
     const undecided = missing.filter((key) => !found.has(key));
     const loaded = await batchOf(undecided, loadMany, (key, loader) =>
-      this.#loads.resolve(key, loader, { ...rules, waitForOthers: false }, signal, valueOf),
+      this.#loads.resolve(key, loader, { ...rules, waitForOthers: false }, signal, itsValue),
     );
     signal?.throwIfAborted();
     return keys.map((key, index) => values[index] ?? found.get(key) ?? loaded.get(key)) as (T | Error)[];
