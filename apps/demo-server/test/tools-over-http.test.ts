@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ChildServer } from '../src/child-server.ts';
@@ -81,9 +82,19 @@ describe('get_user_details', () => {
 
   test('20 concurrent calls over HTTP make at most 2 queries, and each gets its own user', async () => {
     const before = await metric(server, /^loader_batches_total/);
-    const results = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => call(client, 'get_user_details', { user_id: `u${100 + index}` })),
+    // All 20 are sent before the server reads the first: else how concurrent they are depends on what else the machine does.
+    let sent = 0;
+    const count = () => void sent++;
+    subscribe('undici:client:sendHeaders', count);
+    server.process.kill('SIGSTOP');
+    const calls = Array.from({ length: 20 }, (_, index) =>
+      call(client, 'get_user_details', { user_id: `u${100 + index}` }),
     );
+    await eventually(() => sent === 20).finally(() => {
+      server.process.kill('SIGCONT');
+      unsubscribe('undici:client:sendHeaders', count);
+    });
+    const results = await Promise.all(calls);
     expect(results.map((result) => result.structuredContent?.id)).toEqual(
       Array.from({ length: 20 }, (_, index) => `u${100 + index}`),
     );

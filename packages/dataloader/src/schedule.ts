@@ -34,6 +34,9 @@ const QUIET_TURN_MS = 0.1;
 /** So many quiet turns in a row: a request that is being read comes through in pieces. */
 const QUIET_TURNS = 3;
 
+/** In so many turns a request that waits in a socket has become a load: it is accepted, read and parsed in turns of their own. */
+const REQUEST_TURNS = 8;
+
 export function checkSchedule(schedule: Schedule): void {
   if (schedule === 'tick' || schedule === 'immediate' || schedule === 'adaptive') return;
   if (typeof schedule !== 'object' || schedule === null) {
@@ -62,8 +65,8 @@ export const afterPromises: <T>(dispatch: (batch: T) => void, batch: T) => void 
       : (dispatch, batch) => void setTimeout(dispatch, 0, batch);
 
 /**
- * Calls `dispatch` when no key has joined for `windowMs`, or `maxWaitMs` after the first. A process that was held up finds
- * the window over and requests waiting in its sockets: those that are ready are read before the window is taken for over.
+ * Calls `dispatch` when no key has joined for `windowMs`, or `maxWaitMs` after the first. A process that was held up finds the
+ * window over and requests waiting in its sockets: the event loop turns a few times more before the window is taken for over.
  */
 export function slidingWindow(
   clock: Clock,
@@ -71,13 +74,18 @@ export function slidingWindow(
   batch: Gathering,
   dispatch: () => void,
 ): void {
+  let turns = 0;
   const look = () => {
     if (batch.dispatched) return;
-    const msLeft = Math.min((batch.openedAt ?? 0) + maxWaitMs, batch.joinedAt + windowMs) - clock.now();
-    if (msLeft <= 0) dispatch();
-    else wait(msLeft);
+    const now = clock.now();
+    const endsAt = (batch.openedAt ?? 0) + maxWaitMs;
+    const msLeft = Math.min(endsAt, batch.joinedAt + windowMs) - now;
+    if (msLeft > 0) wait(msLeft);
+    else if (++turns >= REQUEST_TURNS || now >= endsAt) dispatch();
+    else setImmediate(look);
   };
   const wait = (ms: number) => {
+    turns = 0;
     batch.timer = clock.setTimeout(() => setImmediate(look), ms);
   };
   wait(windowMs);

@@ -58,8 +58,15 @@ describe('schedules', () => {
     expect(batches).toEqual([]);
     now = 105;
     timer();
+    // One more that is accepted, read and parsed in turns of their own.
+    for (let turns = 0; turns < 6; turns += 1) await turn();
+    expect(batches).toEqual([]);
+    loads.push(loader.load(3));
     await turn();
-    expect(batches).toEqual([[1, 2]]);
+    now = 110;
+    timer();
+    for (let turns = 0; turns < 8; turns += 1) await turn();
+    expect(batches).toEqual([[1, 2, 3]]);
     await Promise.all(loads);
   });
 
@@ -75,6 +82,7 @@ describe('schedules', () => {
     await clock.advance(4);
     expect(batches).toHaveLength(1);
     await clock.advance(1);
+    for (let turns = 0; turns < 8; turns += 1) await turn();
     expect(batches).toEqual([
       [1, 2, 3, 4],
       [5, 6],

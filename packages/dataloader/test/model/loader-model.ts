@@ -265,9 +265,12 @@ export class LoaderModel {
 
   #slide(batch: ModelBatch, ms: number): void {
     batch.timer = this.#time.after(ms, () => {
-      const left = Math.min(batch.openedAt + MAX_WAIT_MS, batch.joinedAt + WINDOW_MS) - this.#time.now;
+      const longest = batch.openedAt + MAX_WAIT_MS - this.#time.now;
+      const left = Math.min(longest, batch.joinedAt + WINDOW_MS - this.#time.now);
       if (left > 0) this.#slide(batch, left);
-      else this.dispatch(batch);
+      else if (longest <= 0) this.dispatch(batch);
+      // A few turns later, in no time: after all else that falls due now.
+      else batch.timer = this.#time.after(0, () => this.dispatch(batch));
     });
   }
 

@@ -235,9 +235,10 @@ class LoaderPlay {
     this.#model.advance(ms);
   }
 
-  // The adaptive schedule looks at the loop four times, and again if a batch ends meanwhile.
+  // The adaptive schedule looks at the loop four times, and again if a batch ends meanwhile; a sliding window ends after eight turns.
   async #turns(): Promise<void> {
-    const turns = this.#setup.schedule === 'adaptive' ? 12 : 2;
+    const { schedule } = this.#setup;
+    const turns = schedule === 'adaptive' || schedule === 'sliding window' ? 12 : 2;
     for (let i = 0; i < turns; i += 1) await new Promise((resolve) => setImmediate(resolve));
   }
 
