@@ -108,7 +108,7 @@ function valuesOf(row: InsertRow, columns: readonly string[], index: number): re
   );
 }
 
-/** One array for each column: the server reads it several times faster than a place for each value. */
+/** One array for each column: less to write and to parse than a place for each value. */
 function arraysOf({ columns, types, tied }: Insert): string {
   const arrays = columns.map((_, i) => `$${i + 1}::${types[i]}[]`);
   return tied ? `unnest(${arrays}) WITH ORDINALITY` : `SELECT * FROM unnest(${arrays})`;

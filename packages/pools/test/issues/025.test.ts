@@ -63,6 +63,23 @@ test.each([undefined, ['id', 'list'] as const])('arrays are rows of their own, r
   ]);
 });
 
+test('an array for a column of text or of a domain is one of PostgreSQL', async () => {
+  await using pool = open();
+  await pool.query('create domain pair as int[] check (cardinality(value) = 2)');
+  await pool.query('create table worded (word text, two pair)');
+  await pool.insertMany(
+    'worded',
+    ['word', 'two'],
+    [
+      [
+        ['a', 'b'],
+        [1, 2],
+      ],
+    ],
+  );
+  expect(await pool.fetch('select word, two::text from worded')).toEqual([{ word: '{"a","b"}', two: '{1,2}' }]);
+});
+
 test('a column that is not there is told of by its name, and nothing is inserted', async () => {
   await using pool = open();
   await pool.query('create table short_of (id int)');
