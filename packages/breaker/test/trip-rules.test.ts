@@ -143,7 +143,7 @@ describe('a time window', () => {
   it('agrees with a list of time stamps, at any bucket count and pace', () => {
     const steps = fc.array(
       fc.record({ wait: fc.integer({ min: 0, max: 400 }), failed: fc.boolean(), slow: fc.boolean() }),
-      { maxLength: 100 },
+      { maxLength: 100, size: 'max' },
     );
     fc.assert(
       fc.property(steps, fc.integer({ min: 1, max: 13 }), (all, buckets) => {
@@ -173,7 +173,7 @@ describe('a count window', () => {
   it('agrees with the last entries of a list', () => {
     fc.assert(
       fc.property(
-        fc.array(fc.tuple(fc.boolean(), fc.boolean()), { maxLength: 60 }),
+        fc.array(fc.tuple(fc.boolean(), fc.boolean()), { maxLength: 60, size: 'max' }),
         fc.integer({ min: 1, max: 12 }),
         (all, size) => {
           const window = new CountWindow(size);
