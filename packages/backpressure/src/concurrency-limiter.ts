@@ -80,21 +80,20 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     return this.#queue(undefined, fn).then(this.#runWaiter) as Promise<T>;
   }
 
-  // As `#runNow`, but what an async function keeps while it waits is more than these two closures.
-  readonly #runWaiter = ({ work, startedAt }: Waiter): Promise<unknown> => {
-    const inFlight = this.#inFlight;
-    return beginWork(
-      work as Work,
-      new UnabortableContext(),
-      (value) => {
-        this.#leave(startedAt, inFlight, this.#judgeValue(value));
-        return value;
-      },
-      (error: unknown) => {
-        this.#leave(startedAt, inFlight, this.#judge({ error }));
-        throw error;
-      },
-    );
+  // Closures for each call would be compiled again after each full collection, while the calls run uncompiled.
+  readonly #runWaiter = ({ work, startedAt }: Waiter): Promise<unknown> =>
+    Number.isNaN(startedAt)
+      ? beginWork(work as Work, new UnabortableContext(), this.#endUntimed, this.#failUntimed)
+      : this.#runNow(work as Work, startedAt);
+
+  readonly #endUntimed = <T>(value: T): T => {
+    this.#leave(Number.NaN, 0, 'success');
+    return value;
+  };
+
+  readonly #failUntimed = (error: unknown): never => {
+    this.#leave(Number.NaN, 0, 'success');
+    throw error;
   };
 
   async #runNow<T>(fn: Work<T>, startedAt: number): Promise<T> {

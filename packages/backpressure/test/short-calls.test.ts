@@ -97,3 +97,24 @@ test('one who is refused is told of the queue, not of moves that were not timed'
   limiter.tryAcquire();
   await expect(limiter.run(work(0))).rejects.toMatchObject({ retryAfterMs: 100 });
 });
+
+test('calls that waited and are not timed settle as their work does, and give their permits back', async () => {
+  const { limiter } = setUp({ limit: 3 });
+  const failure = new Error('its own');
+  const works = [
+    (n: number) => n,
+    async (n: number) => n,
+    (_n: number): number => {
+      throw failure;
+    },
+    (_n: number) => Promise.reject<number>(failure),
+  ];
+  const outcomes = await Promise.allSettled(
+    Array.from({ length: 800 }, (_, n) => limiter.run(() => (works[n % 4] as (typeof works)[0])(n))),
+  );
+  outcomes.forEach((outcome, n) => {
+    if (n % 4 < 2) expect(outcome).toEqual({ status: 'fulfilled', value: n });
+    else expect(outcome).toEqual({ status: 'rejected', reason: failure });
+  });
+  expect(limiter.stats()).toMatchObject({ inFlight: 0, queued: 0, admitted: 800, completed: 800 });
+});
