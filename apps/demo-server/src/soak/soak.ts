@@ -17,6 +17,8 @@ export interface SoakOptions {
   main: string;
   /** How long load and faults go on. Milliseconds. */
   durationMs: number;
+  /** How many faults there are at the least, however long they take. Default: 0. */
+  minFaults?: number | undefined;
   onProgress?: ((line: string) => void) | undefined;
   /** Ends the soak early, without a result: rejects with its reason when everything is stopped. */
   signal?: AbortSignal | undefined;
@@ -51,7 +53,13 @@ const CALL_TIMEOUT_MS = 30_000;
 export const RECOVERY_LIMIT_MS = 30_000;
 
 /** Load and faults on a server in a process of its own, with services of its own; what it did wrong is in the result. */
-export async function runSoak({ main, durationMs, onProgress = () => {}, signal }: SoakOptions): Promise<SoakResult> {
+export async function runSoak({
+  main,
+  durationMs,
+  minFaults = 0,
+  onProgress = () => {},
+  signal,
+}: SoakOptions): Promise<SoakResult> {
   await using postgres = await startPostgres({ external: false });
   await using redis = await startRedis({ external: false });
   const { DATABASE_URL, REDIS_URL, UPSTREAM_URL, MCP_TOKEN, PORT, HOST, ...environment } = process.env;
@@ -91,7 +99,7 @@ export async function runSoak({ main, durationMs, onProgress = () => {}, signal 
   const watching = watch(target, recorder, memory, running.signal);
   const end = performance.now() + durationMs;
   const faults = new Map<string, FaultSummary>();
-  for (let n = 0; performance.now() < end && isUp(target); n++) {
+  for (let n = 0; (performance.now() < end || n < minFaults) && isUp(target); n++) {
     const fault = FAULTS[n % FAULTS.length] as Fault;
     recorder.phase = { name: fault.name, affects: fault.affects };
     await fault.strike(target, holdMs, recorder, ledger).catch((error) => {
