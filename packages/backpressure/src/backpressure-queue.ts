@@ -2,6 +2,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 import { checkAtLeast, checkClock, checkCount, checkRatio } from './option-checks.ts';
+import { timerMs } from './timer-ms.ts';
 
 export interface BackpressureQueueOptions {
   /** How many items may wait to be taken. A whole number from 1, default 1,000. */
@@ -69,7 +70,7 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
       const timer =
         timeoutMs === Number.POSITIVE_INFINITY
           ? undefined
-          : this.#clock.setTimeout(() => this.#sendAway(place), Math.min(timeoutMs, 2 ** 31 - 1));
+          : this.#clock.setTimeout(() => this.#sendAway(place), timerMs(timeoutMs));
       const onAbort = (): void => {
         this.#producers.remove(place);
         producer.detach();

@@ -1,3 +1,4 @@
+import { AbandonedWork } from './abandoned-work.ts';
 import type { AdaptiveLimit } from './adaptive-limit.ts';
 import { beginWork } from './begin-work.ts';
 import { outcomeOf } from './classify-outcome.ts';
@@ -37,6 +38,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   readonly #giveBack: GiveBack = (startedAt, inFlight, outcome) => this.#leave(startedAt, inFlight, outcome);
   readonly #retry: RetryEstimate;
   readonly #idle = new IdleWaiters();
+  readonly #abandoned = new AbandonedWork();
   /** Calls that have ended and were not timed, since one was. */
   #untimed = 0;
   #closed = false;
@@ -44,8 +46,6 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   #inFlight = 0;
   #admitted = 0;
   #completed = 0;
-  #abandoned = 0;
-  #abandonedInFlight = 0;
   #queueWaitMs = 0;
   #runMs = 0;
   readonly #rejected: LimiterStats['rejected'] = { queue_full: 0, queue_timeout: 0, deadline: 0, shed: 0, draining: 0 };
@@ -112,7 +112,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   /** A permit now, or undefined if there is none or others wait for one. */
   tryAcquire(): Permit | undefined {
     const startedAt = this.#tryEnter(undefined);
-    return startedAt === undefined ? undefined : new OneShotPermit(this.#giveBack, startedAt, this.#inFlight);
+    return startedAt === undefined ? undefined : this.#permit(startedAt);
   }
 
   /** A permit as soon as there is one. Rejects with ERR_OVERLOADED, or with the signal's reason. */
@@ -120,12 +120,16 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     checkSignal(options?.signal);
     options?.signal?.throwIfAborted();
     const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
-    const permit = new OneShotPermit(this.#giveBack, startedAt, this.#inFlight);
+    const permit = this.#permit(startedAt);
     if (options?.signal?.aborted) {
       permit.ignore();
       throw options.signal.reason;
     }
     return permit;
+  }
+
+  #permit(startedAt: number): Permit {
+    return new OneShotPermit(this.#giveBack, this.#abandoned, startedAt, this.#inFlight);
   }
 
   /** How much may be in flight now. */
@@ -156,8 +160,8 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       healthy: this.#isHealthy,
       admitted: this.#admitted,
       completed: this.#completed,
-      abandoned: this.#abandoned,
-      abandonedInFlight: this.#abandonedInFlight,
+      abandoned: this.#abandoned.total,
+      abandonedInFlight: this.#abandoned.inFlight,
       rejected: { ...this.#rejected },
       queueWaitMs: this.#queueWaitMs,
       runMs: this.#runMs,
@@ -276,12 +280,9 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       timeoutMs: timeoutMs === undefined || timeoutMs === Number.POSITIVE_INFINITY ? undefined : timerMs(timeoutMs),
       clock: this.#clock,
       what: this.#name,
-      onLeft: () => {
-        this.#abandoned++;
-        this.#abandonedInFlight++;
-      },
+      onLeft: () => this.#abandoned.left(),
       onEnded: (ending) => {
-        if (ending.leftBy !== undefined) this.#abandonedInFlight--;
+        if (ending.leftBy !== undefined) this.#abandoned.ended();
         this.#leave(startedAt, inFlight, this.#judge(ending));
       },
     });

@@ -3,6 +3,7 @@ import { getHeapStatistics } from 'node:v8';
 import { type Clock, systemClock } from './clock.ts';
 import { EventLoopTurn } from './event-loop-turn.ts';
 import { checkClock, checkFunction, checkMethods, checkPositive, refuse } from './option-checks.ts';
+import { timerMs } from './timer-ms.ts';
 import { type Priority, priorities } from './waiting-room.ts';
 
 export interface LoadShedderOptions {
@@ -155,7 +156,7 @@ export class LoadShedder implements AsyncDisposable {
       if (this.#closed) return;
       this.#sample();
       this.#schedule();
-    }, this.#sampleMs);
+    }, timerMs(this.#sampleMs));
     (this.#timer as { unref?: () => void } | undefined)?.unref?.();
   }
 

@@ -1,3 +1,5 @@
+import type { AbandonedWork } from './abandoned-work.ts';
+
 /** How a piece of work ended, as far as it tells something of the capacity of what did it. */
 export type Outcome = 'success' | 'failure' | 'ignore';
 
@@ -11,6 +13,8 @@ export interface Permit extends Disposable {
   failure(error?: unknown): void;
   /** The work says nothing about capacity (it was aborted, its argument was wrong); an adaptive limit does not look at it. */
   ignore(): void;
+  /** Whoever asked for the work has gone, while it goes on and holds the permit: `stats()` counts it as abandoned. */
+  abandon(): void;
 }
 
 /** Called once for each permit, when it is given back. */
@@ -18,11 +22,14 @@ export type GiveBack = (startedAt: number, inFlight: number, outcome: Outcome) =
 
 export class OneShotPermit implements Permit {
   #giveBack: GiveBack | undefined;
+  readonly #abandonedWork: AbandonedWork;
+  #isAbandoned = false;
   readonly #startedAt: number;
   readonly #inFlight: number;
 
-  constructor(giveBack: GiveBack, startedAt: number, inFlight: number) {
+  constructor(giveBack: GiveBack, abandonedWork: AbandonedWork, startedAt: number, inFlight: number) {
     this.#giveBack = giveBack;
+    this.#abandonedWork = abandonedWork;
     this.#startedAt = startedAt;
     this.#inFlight = inFlight;
   }
@@ -43,13 +50,21 @@ export class OneShotPermit implements Permit {
     this.#end('ignore');
   }
 
+  abandon(): void {
+    if (this.#giveBack === undefined || this.#isAbandoned) return;
+    this.#isAbandoned = true;
+    this.#abandonedWork.left();
+  }
+
   [Symbol.dispose](): void {
     this.#end('success');
   }
 
   #end(outcome: Outcome): void {
     const giveBack = this.#giveBack;
+    if (giveBack === undefined) return;
     this.#giveBack = undefined;
-    giveBack?.(this.#startedAt, this.#inFlight, outcome);
+    if (this.#isAbandoned) this.#abandonedWork.ended();
+    giveBack(this.#startedAt, this.#inFlight, outcome);
   }
 }

@@ -11,6 +11,8 @@ export interface AdmissionPermit {
   ignore?(): void;
   /** In place of either where the client's deadline was over by then, as for many others of late: the server has too much in work. */
   failure?(): void;
+  /** The client has gone and its work goes on. Called before one of the others, if at all. */
+  abandon?(): void;
 }
 
 export interface RequestPermitOptions {
@@ -21,7 +23,7 @@ export interface RequestPermitOptions {
   lateShare: LateShare;
   /** How long it may be held after the client has gone. */
   abandonedTimeoutMs: number;
-  /** Told where giving it back throws, and where it had to be taken back from work that did not end. */
+  /** Told where one of the permit's methods throws, and where it had to be taken back from work that did not end. */
   report: (error: unknown) => void;
 }
 
@@ -62,6 +64,7 @@ export class RequestPermit {
   responseClosed(answered: boolean): void {
     const { clock, deadlineAt, lateShare, abandonedTimeoutMs } = this.#options;
     this.#response = answered ? 'answered' : 'left';
+    if (!answered && this.#working) this.#tell('abandon');
     if (deadlineAt !== undefined) {
       const late = clock.now() >= deadlineAt;
       // One that left before says nothing of the others.
@@ -86,13 +89,17 @@ export class RequestPermit {
   #giveBack(whole: boolean): void {
     if (this.#given) return;
     this.#given = true;
-    const { permit, clock, report } = this.#options;
+    const { permit, clock } = this.#options;
     if (this.#timer !== undefined) clock.clearTimeout(this.#timer);
     const timed = whole || this.#response === 'answered';
     const as = this.#congested ? 'failure' : timed ? 'release' : 'ignore';
+    this.#tell(permit[as] === undefined ? 'release' : as);
+  }
+
+  #tell(what: keyof AdmissionPermit): void {
+    const { permit, report } = this.#options;
     try {
-      if (permit[as] === undefined) permit.release();
-      else permit[as]();
+      permit[what]?.();
     } catch (error) {
       report(error);
     }

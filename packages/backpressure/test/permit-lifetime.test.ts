@@ -291,3 +291,66 @@ describe('work that does not end', () => {
     expect(outcomes).toEqual([]);
   });
 });
+
+describe('in the stats of a limiter', () => {
+  /** One request in work under a real limiter. */
+  async function working(inner: (work: Promise<void>) => RequestHandler, options: AdmissionOptions = {}) {
+    const limiter = new ConcurrencyLimiter({ limit: 2 });
+    const set = await setUp(inner, { limiter, ...options });
+    const abandoned = () => {
+      const { inFlight, abandoned: total, abandonedInFlight } = limiter.stats();
+      return { inFlight, total, abandonedInFlight };
+    };
+    return { ...set, abandoned };
+  }
+
+  test('work that a client left is abandoned, and in flight as that until it ends', async () => {
+    const { abandoned, leave, end } = await working(unaware);
+    expect(abandoned()).toEqual({ inFlight: 1, total: 0, abandonedInFlight: 0 });
+    await leave();
+    expect(abandoned()).toEqual({ inFlight: 1, total: 1, abandonedInFlight: 1 });
+    end();
+    await turn();
+    expect(abandoned()).toEqual({ inFlight: 0, total: 1, abandonedInFlight: 0 });
+  });
+
+  test('what never ends is not in flight as abandoned once its permit was taken back', async () => {
+    const { abandoned, leave, clock } = await working(unaware);
+    await leave();
+    await clock.advance(30_000);
+    expect(abandoned()).toEqual({ inFlight: 0, total: 1, abandonedInFlight: 0 });
+  });
+
+  test('what was answered, or is over when its client goes, is not abandoned', async () => {
+    const answered = await working((work) => async (_, response) => {
+      response.end('done');
+      await work;
+    });
+    await until(() => answered.closed.length === 1);
+    expect(answered.abandoned()).toEqual({ inFlight: 1, total: 0, abandonedInFlight: 0 });
+    answered.end();
+    await turn();
+    expect(answered.abandoned()).toEqual({ inFlight: 0, total: 0, abandonedInFlight: 0 });
+
+    const stream = await working(() => async (_, response) => void response.write('the first of many'));
+    await turn();
+    await stream.leave();
+    expect(stream.abandoned()).toEqual({ inFlight: 0, total: 0, abandonedInFlight: 0 });
+  });
+
+  test('a permit is abandoned once, and not after it was given back', () => {
+    const limiter = new ConcurrencyLimiter({ limit: 1 });
+    const permit = limiter.tryAcquire();
+    permit?.abandon();
+    permit?.abandon();
+    expect(limiter.stats()).toMatchObject({ abandoned: 1, abandonedInFlight: 1 });
+    permit?.failure();
+    permit?.abandon();
+    permit?.release();
+    expect(limiter.stats()).toMatchObject({ abandoned: 1, abandonedInFlight: 0, inFlight: 0 });
+    const next = limiter.tryAcquire();
+    next?.release();
+    next?.abandon();
+    expect(limiter.stats()).toMatchObject({ abandoned: 1, abandonedInFlight: 0, inFlight: 0 });
+  });
+});

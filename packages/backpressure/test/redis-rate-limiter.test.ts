@@ -169,13 +169,25 @@ describe('names of keys', () => {
 });
 
 describe('what is found in Redis', () => {
+  /** As the script keeps it: units used, and when, in microseconds. */
+  function packed(units: number, since: number): Buffer {
+    const bytes = Buffer.alloc(16);
+    bytes.writeDoubleLE(units, 0);
+    bytes.writeDoubleLE(since, 8);
+    return bytes;
+  }
+
   test.each<[string, (key: string) => Promise<unknown>]>([
     ['words', (key) => client.set(key, 'not a number')],
-    ['one number', (key) => client.set(key, '2')],
-    ['no numbers, though made of their characters', (key) => client.set(key, 'e+e- 1')],
-    ['nan', (key) => client.set(key, 'nan 1')],
-    ['infinity', (key) => client.set(key, 'inf 9999999999999999')],
-    ['less than nothing', (key) => client.set(key, '-1e9 9999999999999999')],
+    ['words as long as what is kept', (key) => client.set(key, 'sixteen letters!')],
+    ['one number', (key) => client.set(key, packed(2, 1).subarray(0, 8))],
+    ['more than two numbers', (key) => client.set(key, Buffer.concat([packed(3, Date.now() * 1_000), packed(1, 1)]))],
+    ['numbers as text', (key) => client.set(key, `3 ${Date.now() * 1_000}`)],
+    ['no numbers', (key) => client.set(key, packed(Number.NaN, Number.NaN))],
+    ['infinity', (key) => client.set(key, packed(Number.POSITIVE_INFINITY, Date.now() * 1_000))],
+    ['no time', (key) => client.set(key, packed(3, Number.POSITIVE_INFINITY))],
+    ['a time before all time', (key) => client.set(key, packed(3, -1e9))],
+    ['less than nothing', (key) => client.set(key, packed(-1e9, Date.now() * 1_000))],
     ['bytes', (key) => client.set(key, Buffer.from([0, 255, 1, 254]))],
     ['a list', (key) => client.rpush(key, 'a')],
   ])('%s count as nothing', async (_name, put) => {
@@ -187,7 +199,7 @@ describe('what is found in Redis', () => {
   });
 
   test('more than the burst is the burst: a limit that was lowered locks nobody out', async () => {
-    await client.set(nameOf('a'), `1e308 ${Math.round((await serverMs()) * 1_000)}`);
+    await client.set(nameOf('a'), packed(1e308, (await serverMs()) * 1_000));
     const refused = await limiter().consume('a');
     expect(refused).toMatchObject({ allowed: false, remaining: 0, decidedBy: 'redis' });
     expect(refused.retryAfterMs).toBeLessThanOrEqual(day / 3);
@@ -195,11 +207,11 @@ describe('what is found in Redis', () => {
 
   test('a time ahead, since the clock of Redis was set back, is brought back by the first call, though it is refused', async () => {
     const short = { limit: 1, intervalMs: 1_000, burst: 3 };
-    await client.set(nameOf('a'), `3 ${Math.round(((await serverMs()) + day) * 1_000)}`);
+    await client.set(nameOf('a'), packed(3, ((await serverMs()) + day) * 1_000));
     expect(await limiter(short).consume('a')).toMatchObject({ allowed: false, decidedBy: 'redis' });
-    const [used, since] = (await client.get(nameOf('a')))?.split(' ').map(Number) ?? [];
-    expect(used).toBe(3);
-    expect(since).toBeLessThanOrEqual((await serverMs()) * 1_000);
+    const kept = await client.getBuffer(nameOf('a'));
+    expect(kept?.readDoubleLE(0)).toBe(3);
+    expect(kept?.readDoubleLE(8)).toBeLessThanOrEqual((await serverMs()) * 1_000);
   });
 });
 

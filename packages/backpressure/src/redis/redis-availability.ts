@@ -1,4 +1,7 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Clock } from '../clock.ts';
+import { timerMs } from '../timer-ms.ts';
+import { PendingCommands } from './pending-commands.ts';
 
 export interface RedisAvailabilityOptions {
   commandTimeoutMs: number;
@@ -20,6 +23,9 @@ class RedisAwayError extends Error {
  */
 export class RedisAvailability {
   readonly #options: RedisAvailabilityOptions;
+  readonly #commands: PendingCommands;
+  // A probe is on no caller's behalf.
+  readonly #inOwnContext = AsyncLocalStorage.snapshot();
   #available = true;
   #stopped = false;
   #timer: unknown;
@@ -28,6 +34,9 @@ export class RedisAvailability {
 
   constructor(options: RedisAvailabilityOptions) {
     this.#options = options;
+    const { clock, commandTimeoutMs } = options;
+    const late = `Redis did not answer in ${commandTimeoutMs} ms`;
+    this.#commands = new PendingCommands(clock, commandTimeoutMs, () => away(late));
   }
 
   /** Whether to ask Redis now. */
@@ -40,13 +49,16 @@ export class RedisAvailability {
     return this.#available ? 0 : Math.max(1, Math.ceil(this.#nextProbeAt - this.#options.clock.now()));
   }
 
-  /** Runs one command under the time-out. A failure of any kind marks Redis as away, until `probe`, which does the like, succeeds. */
-  async guard<T>(command: () => Promise<T>, probe: () => Promise<unknown>): Promise<T> {
+  /**
+   * What one command gives, under the time-out; undefined where it fails. A failure of any kind marks Redis as away, until `probe`, which does the
+   * like, succeeds.
+   */
+  async guard<T>(command: () => Promise<T>, probe: () => Promise<unknown>): Promise<T | undefined> {
     try {
-      return await this.#inTime(command);
+      return await this.#commands.run(command);
     } catch (error) {
       this.markAway(error, probe);
-      throw error;
+      return undefined;
     }
   }
 
@@ -66,6 +78,7 @@ export class RedisAvailability {
   /** No probe begins any more. */
   stop(): void {
     this.#stopped = true;
+    this.#commands.close();
     if (this.#timer !== undefined) this.#options.clock.clearTimeout(this.#timer);
   }
 
@@ -73,33 +86,18 @@ export class RedisAvailability {
     const { clock, retryAfterMs } = this.#options;
     if (this.#stopped || this.#timer !== undefined) return;
     this.#nextProbeAt = clock.now() + retryAfterMs;
-    this.#timer = clock.setTimeout(() => void this.#tryProbe(), retryAfterMs);
+    this.#timer = this.#inOwnContext(() => clock.setTimeout(() => void this.#tryProbe(), timerMs(retryAfterMs)));
     (this.#timer as { unref?: () => void } | undefined)?.unref?.();
   }
 
   async #tryProbe(): Promise<void> {
     try {
-      await this.#inTime(this.#probe);
+      await this.#commands.run(this.#probe);
       this.#timer = undefined;
       this.#available = true;
     } catch {
       this.#timer = undefined;
       this.#probeLater();
-    }
-  }
-
-  async #inTime<T>(command: () => Promise<T>): Promise<T> {
-    const { clock, commandTimeoutMs } = this.#options;
-    let timer: unknown;
-    const tooLate = new Promise<never>((_, reject) => {
-      const expire = (): void => reject(away(`Redis did not answer in ${commandTimeoutMs} ms`));
-      // After a busy event loop the answer may be there already, unread: sockets come after timers.
-      timer = clock.setTimeout(() => setImmediate(expire), commandTimeoutMs);
-    });
-    try {
-      return await Promise.race([command(), tooLate]);
-    } finally {
-      clock.clearTimeout(timer);
     }
   }
 }

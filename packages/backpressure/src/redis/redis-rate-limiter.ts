@@ -12,7 +12,7 @@ import {
   refuse,
 } from '../option-checks.ts';
 import { type ConsumeOptions, checkCost, type RateLimiterStats, type RateLimitResult } from '../rate-limiter.ts';
-import { askGcra } from './gcra-script.ts';
+import { type Answer, askGcra } from './gcra-script.ts';
 import { KeyNames } from './key-name.ts';
 import { away, RedisAvailability } from './redis-availability.ts';
 import type { RedisClient } from './redis-client.ts';
@@ -175,20 +175,16 @@ export class RedisRateLimiter implements AsyncDisposable {
   }
 
   /** What Redis says; undefined if it is away. */
-  async #ask(name: string, cost: number, knownUsed: number): Promise<{ allowed: boolean; used: number } | undefined> {
+  #ask(name: string, cost: number, knownUsed: number): Promise<Answer | undefined> {
     const question = { name, cost, knownUsed, burst: this.#burst, msPerUnit: this.#msPerUnit };
     // As the calls do, with a cost of nothing: a node that is read-only, full or loading would still answer a PING.
     const probe = () => (this.#isConnected() ? askGcra(this.#client, { ...question, cost: 0 }) : Promise.reject());
     // The client would keep the command until it is connected again, and count a call that was decided long ago.
     if (!this.#isConnected()) {
       this.#redis.markAway(away(`Redis is not connected (${this.#client.status})`), probe);
-      return undefined;
+      return Promise.resolve(undefined);
     }
-    try {
-      return await this.#redis.guard(() => askGcra(this.#client, question), probe);
-    } catch {
-      return undefined;
-    }
+    return this.#redis.guard(() => askGcra(this.#client, question), probe);
   }
 
   /** A client that was never connected yet may be about to be. */
