@@ -11,9 +11,15 @@ const cert = readFileSync(new URL('./fixtures/localhost.cert.pem', import.meta.u
 const key = readFileSync(new URL('./fixtures/localhost.key.pem', import.meta.url), 'utf8');
 
 it('one connection carries many requests where the server offers HTTP/2', async () => {
+  const together: { end(body: string): unknown }[] = [];
   const server = createSecureServer({ cert, key, allowHTTP1: true }, async (request, response) => {
     const body = (await request.toArray()).join('');
     if (request.url === '/never') return;
+    if (request.url === '/together') {
+      together.push(response);
+      if (together.length === 50) for (const one of together) one.end('together');
+      return;
+    }
     await later(20);
     response.setHeader('x-version', request.httpVersion);
     response.end(`${request.method}${body}`);
@@ -29,6 +35,11 @@ it('one connection carries many requests where the server offers HTTP/2', async 
   expect(await responses[0]?.text()).toBe('GET');
   expect(connections).toBe(1);
   expect(http.stats()).toMatchObject({ connections: 1 });
+
+  // Each waits for all the others.
+  const fifty = await Promise.all(Array.from({ length: 50 }, () => http.get(`${url}/together`)));
+  expect(await Promise.all(fifty.map((response) => response.text()))).toEqual(Array(50).fill('together'));
+  expect(connections).toBe(1);
 
   // An abort ends one stream and leaves the others alone.
   const controller = new AbortController();

@@ -1,9 +1,14 @@
-import type { Connections } from './connections.ts';
-import { Hop, type HopReceiver, type HopRequest, type HopResponse, isSafe, isStreamed } from './hop.ts';
+import {
+  Hop,
+  type HopContext,
+  type HopReceiver,
+  type HopRequest,
+  type HopResponse,
+  isSafe,
+  isStreamed,
+} from './hop.ts';
 
-export interface AttemptContext {
-  readonly connections: Connections;
-  readonly maxBytes: number;
+export interface AttemptContext extends HopContext {
   readonly onRetry: () => void;
 }
 
@@ -40,8 +45,7 @@ export class Attempt implements Sending, HopReceiver {
   }
 
   start(): void {
-    const { connections, maxBytes } = this.#context;
-    const hop = new Hop(this.#request, connections, maxBytes, this, this.#alone);
+    const hop = new Hop(this.#request, this.#context, this, this.#alone);
     this.#hop = hop;
     hop.enter();
   }

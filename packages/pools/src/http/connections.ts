@@ -205,6 +205,8 @@ export class Connections {
     origin.connections.add(connection);
     client.on('connect', () => {
       connection.connected = true;
+      // Without a word undici sends one request at a time over HTTP/2 too.
+      if (connection.multiplexed) client.pipelining = maxStreams;
       origin.protocol = connection.multiplexed ? 'multiplexed' : 'single';
       if (connection.running === 0) this.#rest(connection);
       this.#pump();

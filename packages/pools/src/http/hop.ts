@@ -5,6 +5,7 @@ import { Body, type BodySource, tooLarge } from './body.ts';
 import type { Connections } from './connections.ts';
 import type { Connection, Exchange } from './origin.ts';
 import { invalidRequest } from './request.ts';
+import type { Stallable, StallWatch } from './stall-watch.ts';
 
 export interface HopRequest {
   url: URL;
@@ -27,8 +28,16 @@ export interface HopReceiver {
   failed(hop: Hop, error: unknown): void;
 }
 
+/** What all hops of a pool have in common. */
+export interface HopContext {
+  readonly connections: Connections;
+  readonly maxBytes: number;
+  /** Where silence has a limit. */
+  readonly stalls: StallWatch | undefined;
+}
+
 /** One request on one connection, and the body that comes back. A redirect makes another. */
-export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
+export class Hop implements Exchange, BodySource, Stallable, Dispatcher.DispatchHandler {
   readonly exclusive: boolean;
   readonly #request: HopRequest;
   readonly #connections: Connections;
@@ -40,6 +49,8 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   #body: Body | undefined;
   #dequeue: (() => void) | undefined;
   #aborted: { reason: unknown } | undefined;
+  readonly #stalls: StallWatch | undefined;
+  stallsAt: number = Number.POSITIVE_INFINITY;
   #left = false;
   #over = false;
   /** Bytes that were announced and have not come yet. */
@@ -47,11 +58,12 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   /** The request went out on a connection that had been used before, and not a byte has come back. */
   staleConnection = false;
 
-  constructor(request: HopRequest, connections: Connections, maxBytes: number, receiver: HopReceiver, alone: boolean) {
+  constructor(request: HopRequest, context: HopContext, receiver: HopReceiver, alone: boolean) {
     this.#request = request;
-    this.#connections = connections;
-    this.#maxBytes = maxBytes;
+    this.#connections = context.connections;
+    this.#maxBytes = context.maxBytes;
     this.#receiver = receiver;
+    this.#stalls = context.stalls;
     this.exclusive = alone || !isSafe(request.method) || isStreamed(request.body);
   }
 
@@ -68,13 +80,13 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
     this.#dequeue = undefined;
     this.#connection = connection;
     this.staleConnection = connection.served > 0;
-    const { url, method, headers, body } = this.#request;
+    const { url, method, headers } = this.#request;
     connection.client.dispatch(
       {
         path: url.pathname + url.search,
         method: method as Dispatcher.HttpMethod,
         headers,
-        body: (body ?? null) as NonNullable<Dispatcher.DispatchOptions['body']> | null,
+        body: this.#sentBody() as NonNullable<Dispatcher.DispatchOptions['body']> | null,
       },
       this,
     );
@@ -83,6 +95,7 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   /** Stops it wherever it is; whoever waits is told at once. */
   abort(reason: unknown): void {
     if (this.#over) return;
+    this.#stalls?.leave(this);
     this.#aborted = { reason };
     if (this.#dequeue !== undefined) {
       this.#dequeue();
@@ -93,6 +106,11 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
       this.#connections.abandon(this.#connection, asError(reason));
     }
     this.#fail(reason);
+  }
+
+  /** Its server has been silent for too long. */
+  stalled(): void {
+    this.abort(stalled(this.#request.origin));
   }
 
   /** Tells once, now or later, that nothing of the body is to come any more. */
@@ -110,11 +128,13 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
     if (this.#aborted !== undefined) controller.abort(asError(this.#aborted.reason));
+    else if (!isStreamed(this.#request.body)) this.#stalls?.sent(this);
   }
 
   onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
     if (status < 200 || this.#aborted !== undefined) return;
     this.staleConnection = false;
+    this.#stalls?.heard(this);
     const length = Number(headers['content-length']);
     if (length > this.#maxBytes && this.#request.method !== 'HEAD') {
       this.abort(tooLarge(this.#maxBytes));
@@ -129,6 +149,7 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#stalls?.heard(this);
     this.#missing -= chunk.length;
     this.#body?.push(chunk);
   }
@@ -146,10 +167,12 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   }
 
   pause(): void {
+    this.#stalls?.hold(this);
     this.#controller?.pause();
   }
 
   resume(): void {
+    if (!this.#left && this.#aborted === undefined) this.#stalls?.heard(this);
     this.#controller?.resume();
   }
 
@@ -161,6 +184,15 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
     if (this.#over) return;
     this.#over = true;
     this.#onOver?.();
+  }
+
+  #sentBody(): HopRequest['body'] | null {
+    const { body } = this.#request;
+    if (this.#stalls === undefined || !isStreamed(body)) return body ?? null;
+    return watched(body, () => {
+      // The answer may have come before.
+      if (this.#body === undefined && !this.#left) this.#stalls?.sent(this);
+    });
   }
 
   #fail(error: unknown): void {
@@ -176,6 +208,7 @@ export class Hop implements Exchange, BodySource, Dispatcher.DispatchHandler {
   #leave(failed: boolean): void {
     if (this.#left || this.#connection === undefined) return;
     this.#left = true;
+    this.#stalls?.leave(this);
     this.#connections.leave(this.#connection, failed);
   }
 }
@@ -190,8 +223,17 @@ export function isSafe(method: string): boolean {
   return method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
 }
 
-export function isStreamed(body: HopRequest['body']): boolean {
+export function isStreamed(body: HopRequest['body']): body is AsyncIterable<Uint8Array | string> {
   return typeof body === 'object' && !(body instanceof Uint8Array);
+}
+
+/** undici does not tell its handler when all has been sent. */
+async function* watched(
+  body: AsyncIterable<Uint8Array | string>,
+  onSent: () => void,
+): AsyncGenerator<Uint8Array | string, void, undefined> {
+  yield* body;
+  onSent();
 }
 
 /** The error for the caller: a stable code, the origin but neither path nor query, and what undici or Node said as its cause. */
@@ -205,7 +247,7 @@ function toPoolError(error: unknown, origin: string): Error {
       return new PoolError('ERR_CONNECT_TIMEOUT', `${origin} did not answer in time to connect`, { cause: error });
     case 'UND_ERR_HEADERS_TIMEOUT':
     case 'UND_ERR_BODY_TIMEOUT':
-      return new PoolError('ERR_TIMEOUT', `${origin} stopped answering`, { cause: error });
+      return stalled(origin, error);
     case 'UND_ERR_INVALID_ARG':
     case 'UND_ERR_NOT_SUPPORTED':
     case 'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH':
@@ -218,6 +260,10 @@ function toPoolError(error: unknown, origin: string): Error {
     default:
       return networkError(networkErrorCode(error), origin, error);
   }
+}
+
+function stalled(origin: string, cause?: unknown): PoolError {
+  return new PoolError('ERR_TIMEOUT', `${origin} stopped answering`, { cause });
 }
 
 function networkError(code: PoolErrorCode, origin: string, cause?: unknown): PoolError {

@@ -13,6 +13,7 @@ import { checkKinds, type HttpPoolOptions } from './pool-options.ts';
 import { type HttpRequestOptions, headerRecord, hopRequest } from './request.ts';
 import { type HttpResponse, retryAfter } from './response.ts';
 import { Retry } from './retry.ts';
+import { StallWatch } from './stall-watch.ts';
 
 export interface HttpPoolStats {
   connections: number;
@@ -64,6 +65,8 @@ export class HttpPool implements AsyncDisposable {
       number('dnsCacheMs', 10_000, { min: 0, infinity: true }),
       this.#clock,
     );
+    const headersTimeoutMs = number('headersTimeoutMs', 0, { min: 0, integer: true });
+    const bodyTimeoutMs = number('bodyTimeoutMs', 0, { min: 0, integer: true });
     this.#connections = new Connections(
       {
         maxConnections: number('maxConnections', 100, { min: 1, integer: true }),
@@ -75,8 +78,8 @@ export class HttpPool implements AsyncDisposable {
         maxQueued: number('maxQueued', 10_000, { min: 0, integer: true, infinity: true }),
         keepAliveMs: number('keepAliveMs', 30_000, { min: 1 }),
         connectTimeoutMs: number('connectTimeoutMs', 10_000, { min: 1, integer: true }),
-        headersTimeoutMs: number('headersTimeoutMs', 0, { min: 0, integer: true }),
-        bodyTimeoutMs: number('bodyTimeoutMs', 0, { min: 0, integer: true }),
+        headersTimeoutMs,
+        bodyTimeoutMs,
         http2: options.http2 ?? true,
         tls: options.tls,
       },
@@ -86,6 +89,8 @@ export class HttpPool implements AsyncDisposable {
     this.dispatcher = new PoolDispatcher(this.#connections);
     this.#calls = {
       connections: this.#connections,
+      stalls:
+        headersTimeoutMs + bodyTimeoutMs > 0 ? new StallWatch(this.#clock, headersTimeoutMs, bodyTimeoutMs) : undefined,
       clock: this.#clock,
       active: this.#active,
       maxRedirects: number('maxRedirects', 5, { min: 0, integer: true }),
