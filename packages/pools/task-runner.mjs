@@ -31,23 +31,25 @@ sendFailuresInstead(() => !latest.over);
 const [file] = process.argv.splice(2, 1);
 const tasks = await import(pathToFileURL(file).href);
 
-/** What the pool calls for the task that has no name and tells of no progress: its input comes without a wrapping. */
-export function runDefault(input) {
-  return perform(find('default'), input, { over: false }, deaf);
+/** What piscina calls for a task of that name, which it remembers: with the input, or for one that tells of its progress with `[input, port]`. */
+export function entry(kind, name) {
+  const task = find(name);
+  if (task === undefined) return noSuchTask;
+  if (kind === 'task') return (input) => perform(task, input, { over: false }, deaf);
+  return ([input, port]) => {
+    const call = { over: false };
+    const context = {
+      progress: (value) => {
+        if (!call.over) port.postMessage(value);
+      },
+    };
+    // Between tasks the thread waits outside of its event loop, which alone lets go of the ports of earlier tasks.
+    return new Promise(setImmediate).then(() => perform(task, input, call, context));
+  };
 }
 
-/** What the pool calls for any other: its name, its input, and where its progress goes if anybody wants to hear of it. */
-export function run([name, input, port]) {
-  const task = find(name);
-  const call = { over: false };
-  if (port === undefined) return perform(task, input, call, deaf);
-  const context = {
-    progress: (value) => {
-      if (!call.over) port.postMessage(value);
-    },
-  };
-  // Between tasks the thread waits outside of its event loop, which alone lets go of the ports of earlier tasks.
-  return new Promise(setImmediate).then(() => perform(task, input, call, context));
+function noSuchTask() {
+  throw { noSuchTask: true };
 }
 
 /** Nobody listens. One for all, so none may change it. */
@@ -78,18 +80,11 @@ async function outcome(promise, call) {
   }
 }
 
-const found = new Map();
-
-/** An export of that name, or a member of a default export that is an object. Looked up once: exports do not change. */
+/** An export of that name, or a member of a default export that is an object. */
 function find(name) {
-  let task = found.get(name);
-  if (task !== undefined) return task;
   for (const holder of [tasks, tasks.default]) {
     if (holder == null || !Object.hasOwn(holder, name)) continue;
-    task = holder[name];
-    if (typeof task !== 'function') continue;
-    found.set(name, task);
-    return task;
+    if (typeof holder[name] === 'function') return holder[name];
   }
-  throw { noSuchTask: true };
+  return undefined;
 }

@@ -5,8 +5,8 @@ import type { Job } from './job.ts';
 
 /** What is sent to a thread. */
 interface JobMessage {
-  /** Which export of `task-runner.mjs` takes it. */
-  readonly entry: 'run' | 'runDefault';
+  /** What takes it, in the words of `task-loader.cjs`. */
+  readonly entry: `${'task' | 'telling'}:${string}`;
   readonly body: unknown;
   readonly transferList: TransferListItem[] | undefined;
 }
@@ -21,10 +21,10 @@ export function jobMessage({ input, name, transfer, progress }: Job): JobMessage
     if (moved !== undefined) transferList.push(moved[Piscina.transferableSymbol] as TransferListItem);
     if (progress !== undefined) transferList.push(progress.remote);
   }
-  if (progress !== undefined) return { entry: 'run', body: [name, value, progress.remote], transferList };
-  // An array around the input is a thirtieth of a round trip.
-  if (name === 'default') return { entry: 'runDefault', body: value, transferList };
-  return { entry: 'run', body: [name, value], transferList };
+  // An array around each input would be a thirtieth of a round trip.
+  return progress === undefined
+    ? { entry: `task:${name}`, body: value, transferList }
+    : { entry: `telling:${name}`, body: [value, progress.remote], transferList };
 }
 
 /** Wrapped by `move`: handed over instead of copied. */

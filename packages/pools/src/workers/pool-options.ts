@@ -62,8 +62,8 @@ export function workerPoolSettings(options: WorkerPoolOptions): WorkerPoolSettin
     timeoutMs: number('timeoutMs', 30_000, { min: 1, infinity: true }),
     clock: options.clock ?? systemClock,
     piscina: {
-      filename: taskRunner,
-      name: 'runDefault',
+      filename: taskLoader,
+      name: 'task:default',
       argv: [workerFile(options.filename)],
       minThreads,
       maxThreads,
@@ -76,7 +76,7 @@ export function workerPoolSettings(options: WorkerPoolOptions): WorkerPoolSettin
   };
 }
 
-const taskRunner = fileURLToPath(new URL('../../task-runner.mjs', import.meta.url));
+const taskLoader = fileURLToPath(new URL('../../task-loader.cjs', import.meta.url));
 
 function checkKinds(options: WorkerPoolOptions): void {
   if (typeof options !== 'object' || options === null) throw wrongType('WorkerPool.options', 'an object', options);
