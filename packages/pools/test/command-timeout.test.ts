@@ -20,6 +20,8 @@ async function start() {
     commandTimeoutMs: 1_000,
     maxIdleMs: Number.POSITIVE_INFINITY,
     validateAfterIdleMs: Number.POSITIVE_INFINITY,
+    // A reset would be one more command, and a timer of the pool's own.
+    reset: 'never',
     clock,
   });
   /** Sends a query and waits until it is there. */

@@ -157,6 +157,8 @@ describe('connect()', () => {
 
   it('can be given up while it waits, and waits no longer than it may', async () => {
     const pool = open({ maxSize: 1, acquireTimeoutMs: 100 });
+    // To make a connection may take longer than that, where others work as well.
+    await pool.start();
     const client = await pool.connect();
     const controller = new AbortController();
     const given = pool.connect({ signal: controller.signal });

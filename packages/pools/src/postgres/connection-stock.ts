@@ -13,6 +13,8 @@ export interface Demand {
   offer(connection: PgConnection): void;
   /** There is none, and none can be made. */
   refuse(error: unknown): void;
+  /** The session of one that nobody has is to be as new; then it is offered. */
+  renew(connection: PgConnection): Promise<void>;
 }
 
 /** The connections of a pool, idle and lent out: opened as they are needed, kept at `minSize`, and counted. */
@@ -112,10 +114,12 @@ export class ConnectionStock {
 
   /** Closes a connection that is idle; one that is lent out is seen to when it comes back. */
   removeIdle(connection: PgConnection, reason: string): void {
-    const index = this.idle.indexOf(connection);
-    if (index < 0) return;
-    this.idle.splice(index, 1);
-    this.remove(connection, reason);
+    if (this.#takeOut(connection)) this.remove(connection, reason);
+  }
+
+  /** Has the session of a connection that is idle made as new. */
+  async renewIdle(connection: PgConnection): Promise<void> {
+    if (this.#takeOut(connection)) await this.#demand.renew(connection);
   }
 
   /** Closes a connection that nobody has, and sees to it that there are enough others. */
@@ -136,8 +140,8 @@ export class ConnectionStock {
    */
   retire(connection: PgConnection): boolean {
     const { clock, minSize, maxSize } = this.#settings;
-    const reason = connection.endsBy;
-    const replaced = connection.expiresAt === 0;
+    const reason = connection.record.endsBy;
+    const replaced = connection.record.expiresAt === 0;
     const needed = this.#all.size <= minSize || this.#demand.waiting() > 0;
     if (replaced || !needed || this.#all.size >= maxSize) {
       this.#drop(connection, reason);
@@ -145,16 +149,16 @@ export class ConnectionStock {
     }
     if (!this.hasRoom) {
       // Another one is being replaced: one after the other.
-      connection.expiresAt = clock.now() + retireAgainMs;
+      connection.record.expiresAt = clock.now() + retireAgainMs;
       return true;
     }
     // It works still: when the server cannot be reached, it is tried again later.
-    connection.expiresAt = clock.now() + this.#settings.connection.connectTimeoutMs;
+    connection.record.expiresAt = clock.now() + this.#settings.connection.connectTimeoutMs;
     this.add().then(
       () => {
         this.removeIdle(connection, reason);
         // Lent out meanwhile: it goes when it comes back.
-        connection.expiresAt = 0;
+        connection.record.expiresAt = 0;
       },
       () => {},
     );
@@ -165,7 +169,7 @@ export class ConnectionStock {
   loanMs(): number {
     const now = this.#settings.clock.now();
     let sum = 0;
-    for (const connection of this.#all) if (!this.idle.includes(connection)) sum += now - connection.takenAt;
+    for (const connection of this.#all) if (!this.idle.includes(connection)) sum += now - connection.record.takenAt;
     return sum;
   }
 
@@ -174,7 +178,7 @@ export class ConnectionStock {
     const now = this.#settings.clock.now();
     let oldest = 0;
     for (const connection of this.#all) {
-      if (!this.idle.includes(connection)) oldest = Math.max(oldest, now - connection.takenAt);
+      if (!this.idle.includes(connection)) oldest = Math.max(oldest, now - connection.record.takenAt);
     }
     const inUse = this.#all.size - this.idle.length;
     return `${inUse} of ${this.#settings.maxSize} connections are in use, the oldest for ${Math.round(oldest)} ms`;
@@ -200,6 +204,12 @@ export class ConnectionStock {
     }
     await Promise.all([...ended, ...[...this.#all].map((connection) => connection.stopAndEnd(refusal))]);
     for (const connection of [...this.#all]) this.remove(connection, 'closed');
+  }
+
+  #takeOut(connection: PgConnection): boolean {
+    const index = this.idle.indexOf(connection);
+    if (index >= 0) this.idle.splice(index, 1);
+    return index >= 0;
   }
 
   #drop(connection: PgConnection, reason: string): void {
@@ -250,9 +260,10 @@ export class ConnectionStock {
     this.#created++;
     this.#all.add(connection);
     connection.onBroken = () => this.removeIdle(connection, 'broken');
-    connection.lastUsedAt = clock.now();
-    connection.expiresAt = connection.lastUsedAt + maxLifetimeMs * (1 - random() / 10);
-    connection.maxUses = Math.ceil(maxUses * (1 - random() / 10));
+    connection.record.lastUsedAt = clock.now();
+    connection.record.newAt = connection.record.lastUsedAt;
+    connection.record.expiresAt = connection.record.lastUsedAt + maxLifetimeMs * (1 - random() / 10);
+    connection.record.maxUses = Math.ceil(maxUses * (1 - random() / 10));
     if (connection.broken !== undefined) {
       this.remove(connection, 'broken');
       return;

@@ -103,7 +103,7 @@ export class LanePipes {
   /** Whether a connection has to go back to the pool: it is old, or others have waited for one for a while. */
   #isDue(pipe: Pipe, now: number): boolean {
     const { connection, since } = pipe;
-    if (connection.broken !== undefined || connection.isSpent(now)) return true;
+    if (connection.broken !== undefined || connection.record.isSpent(now)) return true;
     return this.#lending.line.length > this.places && now - since > holdMs;
   }
 }

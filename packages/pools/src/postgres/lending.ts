@@ -1,4 +1,5 @@
 import { PoolError } from '../errors.ts';
+import { sqlStateOf } from './connect-error.ts';
 import { ConnectionStock } from './connection-stock.ts';
 import { LeakWatch } from './leak-watch.ts';
 import type { PgConnection } from './pg-connection.ts';
@@ -14,13 +15,21 @@ export class Lending {
   readonly #settings: PoolSettings;
   #acquired = 0;
   #loanMs = 0;
+  /** Connections whose sessions are being made as new. */
+  #renewing = 0;
+  #renewAfterMs = renewAfterMs;
 
   constructor(settings: PoolSettings) {
     this.#settings = settings;
     this.line = new WaitingLine(settings.clock);
     this.leaks = new LeakWatch(settings.leakDetectionMs, settings.clock);
     this.stock = new ConnectionStock(settings, {
-      waiting: () => this.line.length,
+      // What is being renewed comes back sooner than another can be opened.
+      waiting: () => Math.max(0, this.line.length - this.#renewing),
+      renew: (connection) => {
+        connection.record.takenAt = settings.clock.now();
+        return this.#renew(connection, false);
+      },
       offer: (connection) => this.#hand(connection),
       refuse: (error) => this.line.refuseAll(error),
     });
@@ -43,9 +52,9 @@ export class Lending {
     const connection = idle.at(-1);
     if (connection === undefined) return undefined;
     const now = this.#settings.clock.now();
-    if (now - connection.lastUsedAt > this.#settings.validateAfterIdleMs) return undefined;
+    if (now - connection.record.lastUsedAt > this.#settings.validateAfterIdleMs) return undefined;
     idle.pop();
-    connection.takenAt = now;
+    connection.record.takenAt = now;
     this.#acquired++;
     const place = this.leaks.place();
     if (place !== undefined) this.leaks.taken(connection, place);
@@ -80,16 +89,24 @@ export class Lending {
   /** How many callers may wait. */
   get mayWait(): number {
     const { idle, size } = this.stock;
-    return this.#settings.maxWaiting + idle.length + this.#settings.maxSize - size;
+    return this.#settings.maxWaiting + idle.length + this.#renewing + this.#settings.maxSize - size;
   }
 
   /** Takes a connection back; `wantsReset`: with its session as new. */
   release(connection: PgConnection, wantsReset: boolean): void {
-    const reset = wantsReset || (connection.sessionChanged && this.#settings.reset !== 'never');
-    connection.uses++;
+    const { record } = connection;
+    const { reset, clock } = this.#settings;
+    const changed = wantsReset || (record.sessionChanged && reset !== 'never');
+    record.uses++;
     if (this.leaks.on) this.leaks.returned(connection);
-    if (connection.quiet && !reset && !connection.inTransaction) this.#giveBack(connection);
-    else void this.#clean(connection, reset).then(() => this.#giveBack(connection));
+    if (reset !== 'never') record.resetAt = record.newAt + this.#renewAfterMs;
+    if (!connection.quiet || connection.inTransaction) {
+      void this.#clean(connection, changed);
+      return;
+    }
+    const now = clock.now();
+    if (changed || record.resetAt <= now) void this.#renew(connection, changed);
+    else this.#giveBack(connection, now);
   }
 
   /** Refuses those who wait, and lets what is lent out come back. */
@@ -117,7 +134,7 @@ export class Lending {
     while (this.line.length > 0) {
       const connection = this.stock.idle.pop();
       if (connection === undefined) break;
-      const idleMs = this.#settings.clock.now() - connection.lastUsedAt;
+      const idleMs = this.#settings.clock.now() - connection.record.lastUsedAt;
       if (idleMs > this.#settings.validateAfterIdleMs) void this.#validate(connection);
       else this.#hand(connection);
     }
@@ -130,35 +147,52 @@ export class Lending {
 
   /** A connection may have been cut off without a word; a borrower should not be the one to find out. */
   async #validate(connection: PgConnection): Promise<void> {
-    connection.takenAt = this.#settings.clock.now();
+    connection.record.takenAt = this.#settings.clock.now();
     try {
       await connection.run({ text: '' }, validationTimeoutMs, undefined);
     } catch {
       connection.destroy();
     }
-    this.release(connection, false);
+    this.#giveBack(connection, this.#settings.clock.now());
   }
 
-  /** Nothing of one borrower is left for the next. What cannot be cleaned is dropped. */
-  async #clean(connection: PgConnection, reset: boolean): Promise<void> {
+  /** Waits until nothing runs, and rolls back what is open. What cannot be cleaned is dropped. */
+  async #clean(connection: PgConnection, changed: boolean): Promise<void> {
     try {
       await connection.settle();
       if (connection.inTransaction) await connection.run({ text: 'ROLLBACK' }, cleaningTimeoutMs, undefined);
-      if (reset) await connection.run({ text: resetSession }, cleaningTimeoutMs, undefined);
-      connection.sessionChanged = false;
       if (connection.inTransaction) connection.destroy();
     } catch {
       connection.destroy();
     }
+    if (changed && connection.broken === undefined) await this.#renew(connection, true);
+    else this.#giveBack(connection, this.#settings.clock.now());
   }
 
-  #giveBack(connection: PgConnection): void {
-    const now = this.#settings.clock.now();
-    connection.lastUsedAt = now;
-    this.#loanMs += now - connection.takenAt;
+  /** Makes a session as new, in which something is known to be left (`changed`), or nothing is known. */
+  async #renew(connection: PgConnection, changed: boolean): Promise<void> {
+    const { clock } = this.#settings;
+    this.#renewing++;
+    try {
+      await connection.run({ text: resetSession }, changed ? cleaningTimeoutMs : validationTimeoutMs, undefined);
+      connection.record.renewed(clock.now());
+    } catch (error) {
+      // A server, or what stands before it, that has no such commands is not asked each second.
+      if (!changed && isUnknown(error)) {
+        this.#renewAfterMs = Number.POSITIVE_INFINITY;
+        connection.record.resetAt = Number.POSITIVE_INFINITY;
+      } else connection.destroy();
+    }
+    this.#renewing--;
+    this.#giveBack(connection, clock.now());
+  }
+
+  #giveBack(connection: PgConnection, now: number): void {
+    connection.record.lastUsedAt = now;
+    this.#loanMs += now - connection.record.takenAt;
     if (this.stock.closed) this.stock.remove(connection, 'closed');
     else if (connection.broken !== undefined) this.stock.remove(connection, 'broken');
-    else if (!connection.isSpent(now) || this.stock.retire(connection)) this.#hand(connection);
+    else if (!connection.record.isSpent(now) || this.stock.retire(connection)) this.#hand(connection);
   }
 
   /** The error for who gets no connection. */
@@ -170,6 +204,13 @@ export class Lending {
   }
 }
 
+/** How long what no text shows may be left in the session of a connection that is lent for single statements. */
+const renewAfterMs = 1_000;
 /** How long ROLLBACK and the like may take before the connection is given up. */
 const cleaningTimeoutMs = 5_000;
 const validationTimeoutMs = 1_000;
+
+/** Not there, not allowed, or not supported: class 42 or 0A of SQLSTATE. */
+function isUnknown(error: unknown): boolean {
+  return /^(?:42|0A)/.test(sqlStateOf(error) ?? '');
+}

@@ -3,30 +3,21 @@ import type pg from 'pg';
 import { PoolError } from '../errors.ts';
 import { cancelUntilAnswered } from './cancellation.ts';
 import { endsConnection } from './connect-error.ts';
+import { ConnectionRecord } from './connection-record.ts';
 import { DeadlineTimer } from './deadline-timer.ts';
 import { isNonsense } from './guarded-client.ts';
 import type { PipelineEvents } from './pipe.ts';
 import type { ConnectionSettings } from './pool-options.ts';
 import { quickQuery } from './quick-query.ts';
 import { RunningCommand } from './running-command.ts';
-import { changesSession } from './session-state.ts';
+import { changesSession, mayChangeSession } from './session-state.ts';
 
 /** One connection to the server: a pg.Client that cannot crash the process, and whose commands can be stopped. */
 export class PgConnection {
   readonly client: pg.Client;
   /** Why it can no longer be used. */
   broken: unknown;
-  uses = 0;
-  /** How many of them before it is to be replaced. */
-  maxUses: number = Number.POSITIVE_INFINITY;
-  lastUsedAt = 0;
-  takenAt = 0;
-  /** When it is to be replaced, however well it works. */
-  expiresAt: number = Number.POSITIVE_INFINITY;
-  /** What makes it too old. */
-  endsBy: 'lifetime' | 'maxUses' = 'lifetime';
-  /** Whether a statement is known to have left something in the session. */
-  sessionChanged = false;
+  readonly record: ConnectionRecord = new ConnectionRecord();
   /** Told once, when the connection breaks. */
   onBroken: (() => void) | undefined;
   readonly #settings: ConnectionSettings;
@@ -57,15 +48,6 @@ export class PgConnection {
   /** Whether everything that was sent has been answered. */
   get answered(): boolean {
     return this.#answered;
-  }
-
-  /** Whether it is to be replaced. */
-  isSpent(now: number): boolean {
-    if (this.uses >= this.maxUses && this.endsBy !== 'maxUses') {
-      this.endsBy = 'maxUses';
-      this.expiresAt = Math.min(this.expiresAt, now);
-    }
-    return this.expiresAt <= now;
   }
 
   get inTransaction(): boolean {
@@ -126,6 +108,7 @@ export class PgConnection {
    */
   pipe(command: pg.QueryConfig, told: (error: unknown, result: pg.QueryResult | undefined) => void): void {
     this.#answered = false;
+    if (mayChangeSession(command.text)) this.record.sessionChanged = true;
     this.#writeTogether();
     const query = quickQuery(command, (error, result) => {
       if (error) told(this.#failure(error), undefined);
@@ -145,6 +128,8 @@ export class PgConnection {
   submit<T extends pg.Submittable>(cursor: T): T {
     this.checkAlive();
     this.#answered = false;
+    const { text } = cursor as { text?: unknown };
+    if (typeof text !== 'string' || mayChangeSession(text)) this.record.sessionChanged = true;
     return this.client.query(cursor);
   }
 
@@ -209,11 +194,11 @@ export class PgConnection {
       const running = new RunningCommand(timeoutMs, resolve, reject);
       const query = quickQuery(command, (error, result) => {
         if (!error) {
-          if (changesSession(command.text, result)) this.sessionChanged = true;
+          if (changesSession(command.text, result)) this.record.sessionChanged = true;
           running.succeed(result);
           return;
         }
-        if (changesSession(command.text)) this.sessionChanged = true;
+        if (changesSession(command.text)) this.record.sessionChanged = true;
         this.#deadline.set(afterErrorMs);
         running.fail(this.#failure(error));
       });

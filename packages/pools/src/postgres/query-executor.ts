@@ -59,7 +59,7 @@ export class QueryExecutor {
     } catch (error) {
       throw this.#told(error, signal);
     } finally {
-      counts.ms += clock.now() - connection.takenAt;
+      counts.ms += clock.now() - connection.record.takenAt;
       this.#lending.release(connection, this.#settings.reset === 'always');
     }
   }

@@ -1,22 +1,42 @@
 import type pg from 'pg';
+import { callsUnknownCode } from './function-calls.ts';
 
 /** DISCARD ALL, but prepared statements stay: the client remembers which ones it has made. */
 export const resetSession =
   'CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES';
 
-/** Whether a statement has left something in the session for whoever uses it next: as the server says what it was, or as its text makes likely. */
+/** Whether a statement may have left something in the session for whoever uses it next: as the server says what it was, or as its text shows. */
 export function changesSession(text: string, result?: pg.QueryResult | pg.QueryResult[]): boolean {
-  if (mayOutlast(text)) return true;
+  if (mayChangeSession(text)) return true;
+  // Of several statements that failed, those before a COMMIT have been done, and the server does not say which they were.
+  if (result === undefined) return ofSeveral.test(text);
   if (Array.isArray(result)) return result.some(({ command }) => leaving.has(command));
-  return result !== undefined && leaving.has(result.command) && !ofTransaction.test(text);
+  return leaving.has(result.command) && !ofTransaction.test(text);
 }
 
-/** Whether a text has what an answer does not tell, and an error does not undo: locks and settings by function, temporary tables, cursors. */
+/** Whether a text has what an answer does not tell, and an error does not undo. Known by heart for texts that are sent again and again. */
+export function mayChangeSession(text: string): boolean {
+  let may = known.get(text);
+  if (may !== undefined) return may;
+  may = outlasting.test(text) || callsUnknownCode(text);
+  if (text.length <= longestKnown) {
+    if (known.size >= maxKnown) known.clear();
+    known.set(text, may);
+  }
+  return may;
+}
+
+/** Whether a text has what is known to outlast it: locks and settings by function, temporary tables, cursors. */
 export function mayOutlast(text: string): boolean {
   return outlasting.test(text);
 }
 
+const known = new Map<string, boolean>();
+const maxKnown = 1_000;
+const longestKnown = 2_000;
+
 const leaving = new Set(['SET', 'LISTEN']);
+const ofSeveral = /;[\s\S]*\b(?:commit|end)\b/i;
 /** These end with their transaction, and are called SET as well. */
 const ofTransaction = /^\s*set\s+(?:local|transaction)\b/i;
 const outlasting =

@@ -46,7 +46,7 @@ export class WaitingLine {
       const waiter: Waiter = {
         take: (connection) => {
           leave();
-          connection.takenAt = this.#clock.now();
+          connection.record.takenAt = this.#clock.now();
           resolve(connection);
         },
         refuse: (error) => {
