@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Loader } from './load-runner.ts';
+import { having } from './option-checks.ts';
 
 /** Loads many keys at once; the answers stand in the order of the keys, or by key in a Map. */
 export type LoadMany<T> = (
@@ -37,14 +38,14 @@ export async function batchOf<T>(
       else signal.addEventListener('abort', leave, { once: true });
     }
     const asked = wanted.map(({ key }) => key);
-    let answers: ReadonlyMap<string, T | Error> | undefined;
-    let failure: unknown;
+    let answers: unknown[];
     try {
-      answers = inOrder(asked, await loadMany(asked, { signal: controller.signal }));
+      const byKey = answersByKey(asked, await loadMany(asked, { signal: controller.signal }));
+      answers = asked.map((key) => byKey.get(key));
     } catch (error) {
-      failure = error;
+      answers = asked.map(() => Promise.reject(error));
     }
-    for (const { key, answer } of wanted) answer(answers === undefined ? Promise.reject(failure) : answers.get(key));
+    for (const [index, { answer }] of wanted.entries()) answer(answers[index]);
   }
 
   const results = await Promise.allSettled(
@@ -81,13 +82,14 @@ export async function batchOf<T>(
 }
 
 async function alone<T>(key: string, loadMany: LoadMany<T>, signal: AbortSignal): Promise<unknown> {
-  const answer = inOrder([key], await loadMany([key], { signal })).get(key);
+  const answer = answersByKey([key], await loadMany([key], { signal })).get(key);
   if (answer instanceof Error) throw answer;
   return answer;
 }
 
-function inOrder<T>(keys: readonly string[], answers: LoadedMany<T>): ReadonlyMap<string, T | Error> {
-  if (!Array.isArray(answers)) return answers as ReadonlyMap<string, T | Error>;
+/** What was answered, by key; throws on what is no answer. */
+export function answersByKey<T>(keys: readonly string[], answers: LoadedMany<T>): ReadonlyMap<string, T | Error> {
+  if (!Array.isArray(answers)) return having("loadMany's answer", ['get'], answers as ReadonlyMap<string, T | Error>);
   if (answers.length !== keys.length) {
     throw new TypeError(
       `@x/cache: loadMany must answer every key in order, expected ${keys.length} answers, got ${answers.length}`,

@@ -21,7 +21,7 @@ export class Many {
     if (missing.length === 0) return values;
     const found = await this.#fetch(missing, rules);
     for (const key of missing) if (!found.has(key)) this.#tiers.missed(key);
-    return keys.map((key, index) => values[index] ?? found.get(key));
+    return filled(values, keys, found);
   }
 
   async getOrLoad<T>(
@@ -43,7 +43,7 @@ export class Many {
       this.#loads.resolve(key, loader, { ...rules, waitForOthers: false }, signal, itsValue),
     );
     signal?.throwIfAborted();
-    return keys.map((key, index) => values[index] ?? found.get(key) ?? loaded.get(key)) as (T | Error)[];
+    return filled(values, keys, new Map([...loaded, ...found])) as (T | Error)[];
   }
 
   #inMemory(keys: readonly string[], otherwise: (key: string) => unknown): unknown[] {
@@ -79,4 +79,9 @@ export class Many {
 /** The keys, each once, that have no value yet. */
 function without(keys: readonly string[], values: readonly unknown[]): string[] {
   return [...new Set(keys.filter((_, index) => values[index] === undefined))];
+}
+
+/** The values, those that were missing taken from `others`. Null is a value. */
+function filled(values: readonly unknown[], keys: readonly string[], others: ReadonlyMap<string, unknown>): unknown[] {
+  return values.map((value, index) => (value === undefined ? others.get(keys[index] as string) : value));
 }

@@ -2,7 +2,7 @@ import type { Cache, GetOrSetOptions } from './cache.ts';
 import type { CacheEntry } from './entry.ts';
 import { escapePattern } from './glob.ts';
 import { callKey } from './key.ts';
-import type { LoadMany } from './load-many.ts';
+import { answersByKey, type LoadMany } from './load-many.ts';
 import type { SetOptions } from './load-rules.ts';
 import type { LoadContext, Loader } from './load-runner.ts';
 import type { ScopeNames } from './scope-names.ts';
@@ -76,10 +76,8 @@ export class CacheScope {
     const { length } = this.#prefix;
     const load: LoadMany<T> = async (scoped, context) => {
       const own = scoped.map((key) => key.slice(length));
-      const answers = await loadMany(own, context);
-      return Array.isArray(answers)
-        ? answers
-        : own.map((key) => (answers as ReadonlyMap<string, T | Error>).get(key) as T);
+      const answers = answersByKey(own, await loadMany(own, context));
+      return own.map((key) => answers.get(key) as T | Error);
     };
     return this.#cache.getOrSetMany(this.#all(keys) as readonly string[], load, this.#tagged(options));
   }
