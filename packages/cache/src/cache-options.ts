@@ -77,7 +77,7 @@ export interface CacheOptions {
   remote?: RemoteTier | undefined;
   /** Keys the HMAC that hides identities in the keys of scopes. At least 16 characters; needed for scopes over a remote tier, the same in all processes. */
   scopeSecret?: string | undefined;
-  /** Default: the process's own. */
+  /** Default: the process's own, as it is when the cache is made: one made before a test fakes the time needs a clock. */
   clock?: Clock | undefined;
   /** Source of jitter, 0 <= n < 1. Default `Math.random`. */
   random?: (() => number) | undefined;
@@ -129,7 +129,7 @@ export function checkOptions(options: CacheOptions): CacheSettings {
     maxEntries = 10_000,
     maxScopeShare = 1,
     copy = 'freeze',
-    clock = systemClock,
+    clock = systemClock(),
     random = Math.random,
     remote,
   } = bag('options', options);

@@ -8,10 +8,16 @@ export interface Clock {
   clearTimeout(timer: unknown): void;
 }
 
-/** The process's own clock and timers, looked up at each call so that fake timers work. */
-export const systemClock: Clock = {
-  now: () => performance.now(),
-  wallNow: () => Date.now(),
-  setTimeout: (fn, ms) => setTimeout(fn, ms),
-  clearTimeout: (timer) => clearTimeout(timer as Parameters<typeof clearTimeout>[0]),
-};
+/**
+ * The process's own clock and timers. Timers are looked up at each call, so that fake ones work; `performance` only here, since the
+ * global is a getter whose look-up costs a hit in memory a tenth: what was made before time was faked keeps the real one.
+ */
+export function systemClock(): Clock {
+  const { performance } = globalThis;
+  return {
+    now: () => performance.now(),
+    wallNow: () => Date.now(),
+    setTimeout: (fn, ms) => setTimeout(fn, ms),
+    clearTimeout: (timer) => clearTimeout(timer as Parameters<typeof clearTimeout>[0]),
+  };
+}

@@ -51,7 +51,7 @@ const ALL_TAG = 'mcp-responses';
  */
 export function responseCacheStore(cache: Cache, options: ResponseCacheStoreOptions = {}): ResponseCacheStore {
   having('cache', ['get', 'set', 'scope', 'deleteByTag'], cache);
-  const { retainMs = DAY_MS, clock = systemClock } = bag('responseCacheStore options', options);
+  const { retainMs = DAY_MS, clock = systemClock() } = bag('responseCacheStore options', options);
   positiveDuration('retainMs', retainMs);
   checkClock(clock);
   // Refuses now, not at the first response, a cache that cannot have scopes.

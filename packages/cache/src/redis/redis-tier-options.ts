@@ -67,7 +67,7 @@ export function checkRedisTierOptions(options: RedisTierOptions): RedisTierSetti
     compressOverBytes,
     maxInflatedBytes = 67_108_864,
     scanCount = 500,
-    clock = systemClock,
+    clock = systemClock(),
   } = bag('RedisTier options', options);
   having('client', ['call', 'callBuffer'], client);
   // Its `callBuffer` loses the name of the command then (redis/ioredis#1923); what one tick reads goes in one command here anyway.
