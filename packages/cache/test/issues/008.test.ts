@@ -1,46 +1,30 @@
 import { Cache } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
-import { startRedis } from '@x/local-services';
 import { ManualClock, TcpProxy } from '@x/testkit';
 import { Redis as Redis5 } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { RELEASES } from '../clients.ts';
+import { redisService } from '../redis-service.ts';
 
 // A set that was given up lay in the client, which sent it again when it had reconnected: it overwrote what other processes had set and
 // deleted since, for all of them.
 
-let service: Awaited<ReturnType<typeof startRedis>>;
+const redis = redisService();
 let proxy: TcpProxy;
-let outsider: Redis5;
-const closing: (() => unknown)[] = [];
 
-beforeAll(async () => {
-  service = await startRedis();
-});
-afterAll(async () => {
-  await service?.[Symbol.asyncDispose]();
-});
 beforeEach(async () => {
-  proxy = await TcpProxy.start(service.url);
-  outsider = connect();
-  await outsider.flushall();
-});
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-  await proxy[Symbol.asyncDispose]();
+  proxy = await TcpProxy.start(redis.url);
+  redis.onEnd(() => proxy[Symbol.asyncDispose]());
 });
 
-function connect(Redis = Redis5, url = service.url): Redis5 {
-  const client = new Redis(url, { retryStrategy: () => 10, maxRetriesPerRequest: null });
-  client.on('error', () => {});
-  closing.push(() => client.disconnect());
-  return client;
+function connect(Redis = Redis5, url = redis.url): Redis5 {
+  return redis.connect({ retryStrategy: () => 10, maxRetriesPerRequest: null }, Redis, url);
 }
 
 function over(client: Redis5, options: Partial<ConstructorParameters<typeof RedisTier>[0]> = {}) {
   const tier = new RedisTier({ client, prefix: 'late:', invalidation: 'none', commandTimeoutMs: 10_000, ...options });
   const cache = new Cache({ remote: tier, maxItemBytes: 100, ttlMs: 60_000 });
-  closing.push(() => cache.close());
+  redis.onEnd(() => cache.close());
   return { cache, tier };
 }
 
@@ -66,7 +50,7 @@ function beforeTheValue(client: Redis5, before: () => void): { answer: () => Pro
 }
 
 async function redisTime(): Promise<number> {
-  const [seconds, micros] = await outsider.time();
+  const [seconds, micros] = await redis.outsider.time();
   return Number(seconds) * 1_000 + Number(micros) / 1_000;
 }
 
@@ -92,7 +76,7 @@ async function setInVain(clock: ManualClock, client: Redis5, set: () => Promise<
 
 /** A process whose commands are given up when the clock says so, and which makes up for nothing: it is Redis that must refuse. */
 function processBehindProxy(Redis = Redis5) {
-  const client = connect(Redis, proxy.through(service.url));
+  const client = connect(Redis, proxy.through(redis.url));
   const clock = new ManualClock({ wallNow: Date.now() });
   return { client, clock, ...over(client, { commandTimeoutMs: TIMEOUT_MS, retryAfterMs: 600_000, clock }) };
 }
@@ -120,7 +104,7 @@ test('a set that comes late deletes: what it was to replace is gone, though its 
   const { arrive } = await setInVain(clock, client, () => cache.set('k', LATE));
   expect(await over(connect()).cache.get('k')).toBe('old');
   expect(await arrive()).toBe(0);
-  expect(await outsider.exists('late:k')).toBe(0);
+  expect(await redis.outsider.exists('late:k')).toBe(0);
 });
 
 test('how long a set may take counts from its own call', async () => {
@@ -129,7 +113,7 @@ test('how long a set may take counts from its own call', async () => {
   await Promise.all([cache.set('k', 1), cache.set('l', 2)]);
   while ((await redisTime()) <= start + 2 * TIMEOUT_MS);
   await Promise.all([cache.set('k', 3), cache.set('l', 4)]);
-  expect(await over(outsider).cache.getMany(['k', 'l'])).toEqual([3, 4]);
+  expect(await over(redis.outsider).cache.getMany(['k', 'l'])).toEqual([3, 4]);
 });
 
 /** It stands still before it sends the value, for longer than Redis takes it. */
@@ -145,7 +129,7 @@ function processThatStops(invalidation: 'tracking' | 'none') {
 test('the set of a process that stood still between its steps is refused too', async () => {
   const { cache } = processThatStops('none');
   await cache.set('k', LATE);
-  expect(await outsider.exists('late:k')).toBe(0);
+  expect(await redis.outsider.exists('late:k')).toBe(0);
   expect(cache.stats().remoteFailures).toBe(0);
 });
 
@@ -180,7 +164,7 @@ test('closing ends the sets under way', async () => {
 
 test('a set that was refused is told to those who have the key in memory alone', async () => {
   const other = new Cache({ remote: new RedisTier({ client: connect(), prefix: 'late:' }) });
-  closing.push(() => other.close());
+  redis.onEnd(() => other.close());
   await new Promise((resolve) => other.on('coherence', resolve));
   // JSON cannot say it, so that Redis has nothing to tell of.
   await other.set('k', new Map());
@@ -202,7 +186,7 @@ test('what others do while this process sets does not take from memory what it h
     const answer = await call(...args);
     // Between the two steps: the news of it is here before the value is sent.
     told = told
-      .then(() => outsider.set('late:k', 'theirs'))
+      .then(() => redis.outsider.set('late:k', 'theirs'))
       .then(() => new Promise((resolve) => setTimeout(resolve, 30)));
     if (String(args[3]).startsWith('late:')) await told;
     client.call = call as typeof client.call;
@@ -211,6 +195,6 @@ test('what others do while this process sets does not take from memory what it h
   await cache.set('k', 'ours');
   await new Promise((resolve) => setTimeout(resolve, 30));
   expect(cache.peek('k')).toBe('ours');
-  await outsider.del('late:k');
+  await redis.outsider.del('late:k');
   await vi.waitFor(() => expect(cache.peek('k')).toBeUndefined());
 });

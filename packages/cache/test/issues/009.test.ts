@@ -1,8 +1,8 @@
 import { Cache, stableKey } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
-import { startRedis } from '@x/local-services';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { RELEASES } from '../clients.ts';
+import { redisService } from '../redis-service.ts';
 
 // An array's items were read, not looked at: a getter among them gave the key one value, and the function another.
 
@@ -35,19 +35,11 @@ test.each([
 
 // Options of the client that its owner may set turned leases off, or everything.
 
-let service: Awaited<ReturnType<typeof startRedis>>;
-
-beforeAll(async () => {
-  service = await startRedis();
-});
-afterAll(async () => {
-  await service?.[Symbol.asyncDispose]();
-});
+const redis = redisService();
 
 describe.each(RELEASES)('with $release', ({ Redis, Cluster }) => {
   test('a client that gives numbers as text works as any other', async () => {
-    const client = new Redis(service.url, { stringNumbers: true });
-    await client.flushall();
+    const client = redis.connect({ stringNumbers: true }, Redis);
     const caches = [1, 2, 3].map(
       () => new Cache({ remote: new RedisTier({ client, prefix: 'text:', invalidation: 'none' }), ttlMs: 60_000 }),
     );
@@ -65,12 +57,11 @@ describe.each(RELEASES)('with $release', ({ Redis, Cluster }) => {
     expect(await caches[1]?.get('set')).toBe('v');
     expect(await caches[1]?.deleteByPattern('*')).toBe(2);
     for (const cache of caches) await cache.close();
-    client.disconnect();
   });
 
   test('a client that pipelines on its own is refused: it would get nothing from Redis', () => {
     const clients = [
-      new Redis(service.url, { enableAutoPipelining: true, lazyConnect: true }),
+      new Redis(redis.url, { enableAutoPipelining: true, lazyConnect: true }),
       new Cluster([{ host: '127.0.0.1', port: 1 }], { enableAutoPipelining: true, lazyConnect: true }),
     ];
     for (const client of clients) {
@@ -85,7 +76,7 @@ describe.each(RELEASES)('with $release', ({ Redis, Cluster }) => {
 // All keys were arguments of one call: more than the stack holds were an error, so that none was found.
 
 test('any number of keys can be read and deleted at once', async () => {
-  const client = new RELEASES[0].Redis(service.url);
+  const client = redis.connect();
   const cache = () => new Cache({ remote: new RedisTier({ client, prefix: 'many:', commandTimeoutMs: 60_000 }) });
   const [one, two] = [cache(), cache()];
   const keys = Array.from({ length: 150_000 }, (_, n) => `key ${n}`);
@@ -98,5 +89,4 @@ test('any number of keys can be read and deleted at once', async () => {
   expect(await one.getMany(['key 7'])).toEqual([undefined]);
   expect([one, two].map((each) => each.stats().remoteFailures)).toEqual([0, 0]);
   await Promise.all([one.close(), two.close()]);
-  client.disconnect();
 }, 60_000);

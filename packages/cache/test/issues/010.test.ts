@@ -1,45 +1,22 @@
 import { Cache } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
-import { startRedis } from '@x/local-services';
-import { Redis } from 'ioredis';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test, vi } from 'vitest';
+import { redisService } from '../redis-service.ts';
 
 // What was loaded or set while Redis did not answer stayed in memory for all its time to live, though the invalidation connection was well.
 // Redis never had it, so that it told nothing of somebody's DEL.
 
-let service: Awaited<ReturnType<typeof startRedis>>;
-let outsider: Redis;
-const closing: (() => unknown)[] = [];
-
-beforeAll(async () => {
-  service = await startRedis();
-});
-afterAll(async () => {
-  await service?.[Symbol.asyncDispose]();
-});
-beforeEach(async () => {
-  outsider = connect();
-  await outsider.flushall();
-});
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close();
-});
-
-function connect(): Redis {
-  const client = new Redis(service.url);
-  closing.push(() => client.disconnect());
-  return client;
-}
+const redis = redisService();
 
 /** A cache whose data connection fails while `failing` says so, and hears all the same. */
 async function start(maxLagMs: number) {
-  const client = connect();
+  const client = redis.connect();
   let failing: (args: readonly unknown[]) => boolean = () => false;
   const call = client.call.bind(client) as (...args: unknown[]) => Promise<unknown>;
   client.call = (...args: unknown[]) => (failing(args) ? Promise.reject(new Error('not now')) : call(...args));
   const tier = new RedisTier({ client, prefix: 'told:', maxLagMs, retryAfterMs: 20 });
   const cache = new Cache({ remote: tier, ttlMs: 3_600_000 });
-  closing.push(() => cache.close());
+  redis.onEnd(() => cache.close());
   await new Promise((resolve) => cache.on('coherence', resolve));
   const states: string[] = [];
   cache.on('coherence', ({ state }) => states.push(state));
@@ -57,7 +34,7 @@ test('what was loaded while Redis did not answer is believed for maxLagMs', asyn
   expect(await cache.getOrSet('k', () => 'loaded')).toBe('loaded');
   expect(cache.peek('k')).toBe('loaded');
   fail(() => false);
-  await outsider.del('told:k');
+  await redis.outsider.del('told:k');
   await gone(cache);
   await vi.waitFor(async () => expect(await cache.getOrSet('k', () => 'new')).toBe('new'));
   expect(states).toEqual([]);
@@ -69,7 +46,7 @@ test('what was loaded under a lease, but could not be stored, goes with the leas
   expect(await cache.getOrSet('k', () => 'loaded')).toBe('loaded');
   expect(cache.peek('k')).toBe('loaded');
   fail(() => false);
-  await outsider.del('told:k');
+  await redis.outsider.del('told:k');
   await gone(cache);
   expect(states).toEqual([]);
 });
