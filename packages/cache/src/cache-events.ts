@@ -20,7 +20,10 @@ export interface CacheEvents {
   remoteFailure: { error: unknown };
   /** Memory began or ceased to hear of what other processes do; while `'isolated'`, nothing in it is taken for fresh for long. */
   coherence: CoherenceState;
-  /** What other processes do is noticed in another way than the one asked for (`'pubsub'`), or not at all (`'none'`). */
+  /**
+   * What other processes do is noticed in another way than the one asked for (`'pubsub'`), or not at all (`'none'`); what this one does, not by
+   * those (`'unpublished'`); or `deleteByTag` may miss values, since the server evicts (`'evictable'`).
+   */
   invalidationDegraded: { to: string; error: unknown };
 }
 

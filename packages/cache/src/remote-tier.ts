@@ -55,7 +55,7 @@ export interface RemoteListener {
   lost(reason: unknown): void;
   /** From now on changes are told again; those before may not have been. */
   back(): void;
-  /** Changes are noticed in another way than the one asked for, or not at all. */
+  /** Changes are noticed in another way than the one asked for, or not at all, or a deletion may miss something. */
   degraded(to: string, reason: unknown): void;
   /** Whether memory has the key or something is on its way there: nobody needs to find out whether a key that is not held has changed. */
   holds(key: string): boolean;

@@ -5,6 +5,7 @@ import type { OwnWrites } from './own-writes.ts';
 import { type News, Publications } from './publications.ts';
 import type { RedisClient } from './redis-client.ts';
 import type { RedisCommands } from './redis-commands.ts';
+import { evictionPolicyOf } from './server-eviction.ts';
 
 export interface ChangeFeedOptions {
   client: RedisClient;
@@ -58,6 +59,17 @@ export class ChangeFeed {
   /** Has this process's memory forget keys: Redis has not what was set here, so that it would not tell of what happens to them. */
   forget(keys: readonly string[]): void {
     this.#invalidations?.forget(keys);
+  }
+
+  /** Where the server evicts, it may give up the index of a tag and keep values that have it. */
+  async tellOfEviction(): Promise<void> {
+    if (this.#invalidations === undefined) return;
+    const policy = await evictionPolicyOf(this.#options.client);
+    if (policy === undefined) return;
+    this.#invalidations.degraded(
+      'evictable',
+      new Error(`@x/cache: deleteByTag may miss values, since Redis may evict the index of a tag (${policy})`),
+    );
   }
 
   async publish(news: News): Promise<void> {

@@ -57,6 +57,11 @@ export class Invalidations {
     this.#options.listener.changed(keys);
   }
 
+  /** Something is worse than was asked for. */
+  degraded(to: string, reason: unknown): void {
+    if (!this.#closed) this.#options.listener.degraded(to, reason);
+  }
+
   close(): void {
     this.#closed = true;
     this.#options.clock.clearTimeout(this.#timer);

@@ -63,7 +63,13 @@ export class RedisTier implements RemoteTier {
       versionOf: (key) => this.#versionOf(key),
     });
     const envelopes = new Envelopes(settings);
-    const index = new TagIndexes({ commands, clock, prefix, tagPrefix });
+    const index = new TagIndexes({
+      commands,
+      clock,
+      prefix,
+      tagPrefix,
+      onFirstUse: () => void feed.tellOfEviction(),
+    });
     this.subscribe = feed.subscribe;
     this.#access = access;
     this.#commands = commands;

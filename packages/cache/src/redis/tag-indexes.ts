@@ -7,6 +7,8 @@ export interface TagIndexesOptions {
   clock: Clock;
   prefix: string;
   tagPrefix: string;
+  /** Called before the first index is written. */
+  onFirstUse: () => void;
 }
 
 /** What a script that notes a key in the indexes of its tags is given first. */
@@ -23,6 +25,7 @@ const LONGEST_PX = 100 * 365 * 86_400_000;
 /** The indexes in Redis by which the keys of a tag are found. */
 export class TagIndexes {
   readonly #options: TagIndexesOptions;
+  #used = false;
 
   constructor(options: TagIndexesOptions) {
     this.#options = options;
@@ -30,6 +33,10 @@ export class TagIndexes {
 
   argumentsOf(key: string, tags: readonly string[], keepMs: number): IndexArguments {
     const { clock, prefix, tagPrefix } = this.#options;
+    if (tags.length > 0 && !this.#used) {
+      this.#used = true;
+      this.#options.onFirstUse();
+    }
     const now = clock.wallNow?.() ?? Date.now();
     const until = keepMs === Number.POSITIVE_INFINITY ? '+inf' : Math.ceil(now + keepMs);
     return {
