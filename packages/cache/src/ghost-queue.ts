@@ -50,12 +50,11 @@ export class GhostQueue {
     this.#fingerprints = undefined;
   }
 
-  /** Its own place if it has one, else an empty one, else the one that was filled longest ago. */
+  /** An empty place, or else the one that was filled longest ago. A key that is added again has been taken before. */
   #placeFor(fingerprint: number, fingerprints: Uint32Array): number {
     const first = this.#firstPlace(fingerprint);
     let oldest = first;
     for (let place = first; place < first + WAYS; place++) {
-      if (fingerprints[place] === fingerprint) return place;
       if (fingerprints[oldest] === 0) continue;
       if (fingerprints[place] === 0 || this.#age(place) > this.#age(oldest)) oldest = place;
     }

@@ -149,13 +149,12 @@ export class MemoryTier {
     return true;
   }
 
-  /** Makes an entry stale from now on; its stale windows stay. Returns whether there was a fresh one. */
-  expire(key: string, now: number): boolean {
+  /** Makes an entry stale from now on; its stale windows stay. */
+  expire(key: string, now: number): void {
     const slot = this.#slotOf.get(key);
-    if (slot === undefined || (this.#freshUntil[slot] as number) <= now) return false;
+    if (slot === undefined || (this.#freshUntil[slot] as number) <= now) return;
     this.#freshUntil[slot] = now;
     this.#plainUntil[slot] = now;
-    return true;
   }
 
   /** Lets a fresh entry that slides alone live on. */

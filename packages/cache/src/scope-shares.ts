@@ -31,6 +31,7 @@ export class ScopeShares {
     this.#holderOf = holderOf;
   }
 
+  /** To be followed by `resized`. */
   added(slot: number, key: string): void {
     const holder = this.#holderOf(key);
     if (holder === undefined) return;
@@ -42,7 +43,6 @@ export class ScopeShares {
     this.#bySlot[slot] = holding;
     this.#bytes[slot] = 0;
     holding.queue.pushFront(slot);
-    this.#weigh(holding);
   }
 
   resized(slot: number, bytes: number): void {

@@ -1,4 +1,4 @@
-import { Cache, type CacheOptions, type RemoteEntry, type RemoteListener } from '@x/cache';
+import { Cache, type CacheOptions, type LeaseAnswer, type RemoteEntry, type RemoteListener } from '@x/cache';
 import { RedisTier } from '@x/cache/redis';
 import { startRedis } from '@x/local-services';
 import { Redis } from 'ioredis';
@@ -160,4 +160,60 @@ test('two processes that write one key in turns never keep what the other has ov
     for (const client of clients) client.disconnect();
     await service[Symbol.asyncDispose]();
   }
+});
+
+/** Tells nothing but what the test has it tell. */
+class SilentTier extends MapTier {
+  listener: RemoteListener | undefined;
+
+  override readonly subscribe = (listener: RemoteListener) => {
+    this.listener = listener;
+    listener.back();
+    return () => {};
+  };
+
+  override async get(): Promise<RemoteEntry | undefined> {
+    return undefined;
+  }
+
+  override async lease(): Promise<LeaseAnswer> {
+    return { state: 'unavailable' };
+  }
+}
+
+function startSilent(options: CacheOptions = {}) {
+  const store = new MapStore();
+  const tier = new SilentTier(store);
+  const cache = new Cache({ clock: store.clock, remote: tier, ttlMs: 60_000, ...options });
+  return { clock: store.clock, listener: tier.listener as RemoteListener, cache };
+}
+
+test('without a sign of life memory is believed for maxLagMs, and not a moment longer', async () => {
+  const { clock, listener, cache } = startSilent();
+  await cache.set('k', 'kept');
+  await clock.advance(1_999);
+  expect([cache.peek('k'), await cache.get('k')]).toEqual(['kept', 'kept']);
+  await clock.advance(1);
+  expect([cache.peek('k'), await cache.get('k'), cache.stats().hitsMemory]).toEqual([undefined, undefined, 1]);
+  // Nor does a sign of life from before make up for that.
+  listener.current(2_000);
+  expect(cache.peek('k')).toBeUndefined();
+});
+
+test('what may have been changed unheard is stale from now on, and no stale window becomes longer', async () => {
+  const { clock, listener, cache } = startSilent({ staleIfErrorMs: 100 });
+  await cache.set('over', 'over', { ttlMs: 10 });
+  await clock.advance(60);
+  await cache.set('fresh', 'fresh');
+  await cache.set('sliding', 'sliding', { sliding: true });
+  listener.lost(new Error('gone'));
+  listener.back();
+  const found = await Promise.all(['over', 'fresh', 'sliding'].map((key) => cache.lookup(key)));
+  expect(found.map((entry) => entry?.stale)).toEqual([true, true, true]);
+  expect([await cache.get('fresh'), await cache.get('sliding')]).toEqual([undefined, undefined]);
+  const failing = (key: string) => cache.getOrSet(key, () => Promise.reject(new Error('down'))).catch(() => 'none');
+  await clock.advance(50);
+  expect(await Promise.all(['over', 'fresh'].map(failing))).toEqual(['none', 'fresh']);
+  await clock.advance(50);
+  expect(await failing('fresh')).toBe('none');
 });

@@ -69,6 +69,8 @@ describe.each(invalidations)('%s during a load', (name, invalidate) => {
       await client.flushall();
       const make = () => new Cache({ remote: new RedisTier({ client, prefix: 'inv:' }) });
       const [one, other] = [make(), make()];
+      // What memory had before it hears of others is stale from then on.
+      await Promise.all([one, other].map((cache) => new Promise((resolve) => cache.on('coherence', resolve))));
       const load = await loading(one, 'old');
       await invalidate(where === 'same' ? one : other);
       load.finish();

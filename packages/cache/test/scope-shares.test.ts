@@ -1,7 +1,9 @@
 import { Cache } from '@x/cache';
 import { cachedTool } from '@x/cache/mcp';
+import { ManualClock } from '@x/testkit';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { collectGarbage } from './garbage.ts';
 
 const many = (n: number) => Array.from({ length: n }, (_, index) => `k${index}`);
 const kept = async (scope: { peek(key: string): unknown }, keys: readonly string[]) =>
@@ -91,7 +93,7 @@ test('nobody within a share loses an entry while another is beyond theirs', asyn
           key: fc.constantFrom(...many(12)),
           what: fc.constantFrom('set', 'set', 'set', 'get', 'delete'),
         }),
-        { maxLength: 120 },
+        { maxLength: 120, size: 'max' },
       ),
       async (policy, steps) => {
         const cache = new Cache({ maxEntries: 16, maxScopeShare: limit / 16, policy });
@@ -136,4 +138,82 @@ test('bytes that a tenant gave back are not held against it', async () => {
   for (const key of many(9)) await cache.set(key, 'x'.repeat(900));
   expect(cache.peek('first')).toBeUndefined();
   expect(tenant.peek('small')).toBe('x');
+});
+
+test('what a tenant writes again stays, of its own', async () => {
+  const cache = new Cache({ maxEntries: 10, maxScopeShare: 0.3, policy: 'lru' });
+  for (const key of many(10)) await cache.set(key, 1);
+  const tenant = cache.scope('tenant');
+  for (const key of many(50)) {
+    await tenant.set('hot', key);
+    await tenant.set(key, 1);
+    expect(tenant.peek('hot')).toBe(key);
+  }
+});
+
+test('what is served stale to a tenant stays, of its own', async () => {
+  const clock = new ManualClock();
+  const cache = new Cache({ clock, maxEntries: 10, maxScopeShare: 0.2, policy: 'lru', staleWhileRevalidateMs: 1_000 });
+  for (const key of many(10)) await cache.set(key, 1);
+  const tenant = cache.scope('tenant');
+  for (const key of ['a', 'b']) await tenant.set(key, key, { ttlMs: 10 });
+  await clock.advance(20);
+  expect(await tenant.getOrSet('a', () => new Promise(() => {}))).toBe('a');
+  await tenant.set('c', 'c');
+  expect([(await tenant.lookup('a'))?.value, await tenant.lookup('b')]).toEqual(['a', undefined]);
+});
+
+test('what tenants had before a clear is not held against them', async () => {
+  const cache = new Cache({ maxEntries: 4, maxScopeShare: 0.5, policy: 'lru' });
+  const tenant = cache.scope('tenant');
+  for (const key of many(4)) await tenant.set(key, 1);
+  await tenant.get('k0');
+  await cache.clear();
+  for (const key of many(5)) await cache.set(key, 1);
+  expect(many(5).map((key) => cache.peek(key) !== undefined)).toEqual([false, true, true, true, true]);
+  await cache.clear();
+  for (const key of many(4)) await tenant.set(key, 1);
+  await tenant.get('k0');
+  await cache.clear();
+  await tenant.set('oldest', 1);
+  for (const key of many(4)) await cache.set(key, 1);
+  expect([await kept(tenant, ['oldest']), await kept(cache, many(4))]).toEqual([0, 4]);
+});
+
+test('whoever would be beyond a share of the bytes pays, though others are beyond theirs', async () => {
+  const cache = new Cache({ maxBytes: 10_500, maxScopeShare: 0.3, policy: 'lru' });
+  const [greedy, tenant] = [cache.scope('greedy'), cache.scope('tenant')];
+  const value = 'x'.repeat(820);
+  for (const key of many(7)) await greedy.set(key, value);
+  for (const key of many(3)) await tenant.set(key, value);
+  expect(cache.stats()).toMatchObject({ entries: 10, evictions: 0 });
+  await tenant.set('newcomer', value);
+  expect(await kept(greedy, many(7))).toBe(7);
+  expect(await kept(tenant, ['newcomer', ...many(3)])).toBe(3);
+});
+
+test('what a tenant writes again counts once', async () => {
+  const cache = new Cache({ maxBytes: 10_000, maxScopeShare: 0.5, policy: 'lru' });
+  const tenant = cache.scope('tenant');
+  await cache.set('first', 'x'.repeat(900));
+  for (let n = 0; n < 20; n++) await tenant.set('k', 'x'.repeat(900));
+  for (const key of many(9)) await cache.set(key, 'x'.repeat(900));
+  expect(cache.peek('first')).toBeUndefined();
+  expect(tenant.peek('k')).toBeDefined();
+});
+
+test('a tenant that has nothing any more takes no room', async () => {
+  const cache = new Cache({ maxEntries: 10, maxScopeShare: 0.5 });
+  const heap = () => {
+    collectGarbage();
+    return process.memoryUsage().heapUsed;
+  };
+  const come = async (tenants: number) => {
+    for (let n = 0; n < tenants; n++) await cache.scope(`tenant ${n} of many`).set('k', n);
+  };
+  await come(5_000);
+  const before = heap();
+  await come(50_000);
+  // A name and what each holds would be more than 10 MB.
+  expect(heap() - before).toBeLessThan(4_000_000);
 });
