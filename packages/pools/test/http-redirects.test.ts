@@ -127,3 +127,12 @@ it('a redirect whose body does not end is cut off, and not read until the call i
   expect(await (await open().get(url)).text()).toBe('there');
   expect(closedAt).toBeLessThan(answeredAt);
 });
+
+it('credentials in the address of a redirect are dropped', async () => {
+  const { url } = await serve((request, response) => {
+    if (request.url === '/end') response.end(request.headers.authorization ?? 'none');
+    else response.writeHead(302, { location: `${url.replace('//', '//user:secret@')}/end` }).end();
+  });
+  const response = await open().get(url);
+  expect([response.url, await response.text()]).toEqual([`${url}/end`, 'none']);
+});

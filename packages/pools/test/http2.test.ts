@@ -232,3 +232,32 @@ it('a server that offers HTTP/2 no more is spoken to in HTTP/1.1 from the next c
     await expect.poll(() => http.stats().connections).toBe(0);
   }
 });
+
+it('a burst opens no more connections than it needs, and one that cannot be made holds up nobody', async () => {
+  const waiting: { end(): unknown }[] = [];
+  const server = createSecureServer({ cert, key }, (request, response) => {
+    if (request.url === '/now') response.end();
+    else waiting.push(response);
+  });
+  let connections = 0;
+  server.on('secureConnection', () => connections++);
+  const sessions = new Set<ServerHttp2Session>();
+  server.on('session', (session) => sessions.add(session));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `https://localhost:${(server.address() as AddressInfo).port}`;
+  const http = open({ tls: { ca: cert } });
+  await http.get(`${url}/now`);
+  const burst = Array.from({ length: 250 }, () => http.get(url));
+  await expect.poll(() => waiting.length, { timeout: 10_000 }).toBe(250);
+  expect(connections).toBe(3);
+  for (const response of waiting) response.end();
+  await Promise.all(burst);
+  expect(http.stats()).toMatchObject({ inFlight: 0, queued: 0, responses: { '2xx': 251 } });
+  const closed = new Promise((resolve) => server.close(resolve));
+  for (const session of sessions) session.destroy();
+  await closed;
+  const outcomes = await Promise.allSettled(burst.map(() => http.get(url)));
+  expect(new Set(outcomes.map((one) => one.status === 'rejected' && one.reason.code))).toEqual(
+    new Set(['ERR_UNREACHABLE']),
+  );
+});

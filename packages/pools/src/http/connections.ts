@@ -3,7 +3,7 @@ import { Client } from 'undici';
 import { PoolError } from '../errors.ts';
 import { Connector } from './connector.ts';
 import type { AddressRule, Egress } from './egress.ts';
-import type { Connection, Exchange, Origin, Waiting } from './origin.ts';
+import { type Connection, type Exchange, first, isBeingConnected, type Origin, type Waiting } from './origin.ts';
 
 export interface ConnectionLimits {
   maxConnections: number;
@@ -142,7 +142,8 @@ export class Connections {
   }
 
   #place(origin: Origin, exchange: Exchange): boolean {
-    const connection = this.#free(origin, exchange) ?? (this.#mayOpen(origin) ? this.#open(origin) : undefined);
+    const connection =
+      this.#free(origin, exchange) ?? (this.#mayOpen(origin, exchange) ? this.#open(origin) : undefined);
     if (connection === undefined) return false;
     if (connection.running === 0 && this.#idle.delete(connection)) origin.resting.pop();
     connection.running++;
@@ -160,9 +161,11 @@ export class Connections {
     return origin.resting.at(-1);
   }
 
-  #mayOpen(origin: Origin): boolean {
+  #mayOpen(origin: Origin, exchange: Exchange): boolean {
     // Until it is known whether one connection will carry everything, no second one is opened.
     if (origin.protocol === 'unknown' && origin.connections.size > 0) return false;
+    // The one that is being made will carry many.
+    if (origin.protocol === 'multiplexed' && !exchange.exclusive && isBeingConnected(origin)) return false;
     const { maxConnections, maxConnectionsPerOrigin } = this.#limits;
     const free = maxConnections - this.#connections + this.#idle.size;
     if (free <= 0) return false;
@@ -217,8 +220,9 @@ export class Connections {
       this.#pump();
     });
     client.on('connectionError', (_origin, _targets, error) => {
-      if (origin.protocol === 'unknown') origin.protocol = 'single';
       this.#discard(connection, error);
+      // Those who wait for it need not fail one after the other.
+      if (![...origin.connections].some(({ connected }) => connected)) origin.protocol = 'single';
       this.#pump();
     });
     return connection;
@@ -273,7 +277,8 @@ export class Connections {
     for (const origin of this.#waitingOrigins) {
       const entry = first(origin.waiting);
       if (next !== undefined && next.entry.order < entry.order) continue;
-      if (this.#free(origin, entry.exchange) !== undefined || this.#mayOpen(origin)) next = { origin, entry };
+      if (this.#free(origin, entry.exchange) !== undefined || this.#mayOpen(origin, entry.exchange))
+        next = { origin, entry };
     }
     return next;
   }
@@ -290,8 +295,3 @@ const originShare = 16;
 
 /** And the last of them are for origins that have none yet, so that several black holes leave room as well. */
 const newcomersShare = 1 / 20;
-
-function first<T>(items: Set<T>): T {
-  for (const item of items) return item;
-  throw new Error('an origin that waits for nothing was asked for its first request');
-}

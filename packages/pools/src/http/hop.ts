@@ -172,7 +172,7 @@ export class Hop implements Exchange, BodySource, Stallable, Dispatcher.Dispatch
   }
 
   resume(): void {
-    if (!this.#left && this.#aborted === undefined) this.#stalls?.heard(this);
+    this.#stalls?.heard(this);
     this.#controller?.resume();
   }
 

@@ -39,3 +39,14 @@ export interface Origin {
   /** Not known until the first TLS handshake has said which protocol the server chose. */
   protocol: 'unknown' | 'single' | 'multiplexed';
 }
+
+/** Whether a connection is on its way. */
+export function isBeingConnected({ connections }: Origin): boolean {
+  for (const { connected } of connections) if (!connected) return true;
+  return false;
+}
+
+export function first<T>(items: Set<T>): T {
+  for (const item of items) return item;
+  throw new Error('an origin that waits for nothing was asked for its first request');
+}

@@ -72,8 +72,10 @@ export class StallWatch {
     let next = Number.POSITIVE_INFINITY;
     for (const exchange of this.#exchanges) {
       // Timers count whole milliseconds, and may fire by a part of one too early.
-      if (exchange.stallsAt < now + 1) exchange.stalled();
-      else next = Math.min(next, exchange.stallsAt);
+      if (exchange.stallsAt < now + 1) {
+        this.#exchanges.delete(exchange);
+        exchange.stalled();
+      } else next = Math.min(next, exchange.stallsAt);
     }
     if (next < this.#firesAt) this.#arm(next - now, next);
   }

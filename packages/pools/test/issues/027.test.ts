@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createSecureServer } from 'node:http2';
 import type { AddressInfo } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { ManualClock } from '@x/testkit';
 import { afterEach, expect, it } from 'vitest';
 import { atEnd, cleanUp, later, open, serve } from '../http-server.ts';
@@ -133,4 +134,53 @@ it('over HTTP/2 it ends the one stream', async () => {
   await clock.advance(1);
   await expect(silent).rejects.toMatchObject(stopped(url));
   expect(http.stats()).toMatchObject({ connections: 1, inFlight: 0 });
+});
+
+it('a body that is still being inflated is not waited for', async () => {
+  const words = Array.from({ length: 60_000 }, () => Math.random().toString(36)).join(' ');
+  const { url } = await serve((_request, response) => {
+    response.setHeader('content-encoding', 'gzip').end(gzipSync(words));
+  });
+  const clock = new ManualClock();
+  const http = open({ clock, bodyTimeoutMs: 50_000, timeoutMs: 1e9 });
+  const reader = (await http.get(url)).stream().getReader();
+  const pieces: Uint8Array[] = [];
+  for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+    pieces.push(piece.value);
+    // All of it is here when the connection has nothing under way.
+    if (http.stats().inFlight === 0) await clock.advance(500_000);
+    else await later(1);
+  }
+  expect(Buffer.concat(pieces).toString()).toBe(words);
+  await clock.advance(2e9);
+  expect(clock.pendingTimers).toBe(0);
+});
+
+it('what is over is not watched any more', async () => {
+  const clock = new ManualClock();
+  const { StallWatch } = (await import(new URL('../../src/http/stall-watch.ts', import.meta.url).href)) as {
+    StallWatch: new (
+      clock: ManualClock,
+      headersMs: number,
+      bodyMs: number,
+    ) => Record<'sent' | 'heard' | 'hold' | 'leave', (exchange: object) => void>;
+  };
+  const watch = new StallWatch(clock, 100, 10);
+  const told: string[] = [];
+  const exchange = (name: string) => ({ stallsAt: Number.POSITIVE_INFINITY, stalled: () => told.push(name) });
+  const [one, two, three, four] = ['one', 'two', 'three', 'four'].map(exchange) as [object, object, object, object];
+  for (const each of [one, two, three, four]) watch.sent(each);
+  await clock.advance(50);
+  watch.leave(one);
+  watch.heard(two);
+  watch.hold(three);
+  await clock.advance(10);
+  expect(told).toEqual(['two']);
+  await clock.advance(40);
+  expect(told).toEqual(['two', 'four']);
+  await clock.advance(1_000);
+  expect(told).toEqual(['two', 'four']);
+  watch.heard(three);
+  await clock.advance(10);
+  expect(told).toEqual(['two', 'four', 'three']);
 });
