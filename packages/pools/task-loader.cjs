@@ -2,12 +2,13 @@
 // CommonJS, since what an ES module exports is fixed before the worker file is known.
 const runner = import('./task-runner.mjs');
 
-// A worker file that cannot be loaded ends its thread.
-runner.catch((error) =>
-  process.nextTick(() => {
+// A worker file that cannot be loaded ends its thread: nobody gets anything from it until then.
+const loaded = runner.catch((error) => {
+  setImmediate(() => {
     throw error;
-  }),
-);
+  });
+  return new Promise(() => {});
+});
 
 // With a word in front of them, as tasks may be called anything, also `then`.
 const kind = /^(task|telling):/;
@@ -18,7 +19,7 @@ module.exports = new Proxy(
     get(target, key) {
       const [prefix, word] = (typeof key === 'string' && kind.exec(key)) || [];
       if (prefix === undefined) return target[key];
-      return runner.then(({ entry }) => entry(word, key.slice(prefix.length)));
+      return loaded.then(({ entry }) => entry(word, key.slice(prefix.length)));
     },
   },
 );

@@ -108,8 +108,12 @@ describe('a task', () => {
   it('fails when its file cannot be loaded, and the process goes on', async () => {
     for (const minThreads of [0, 1]) {
       const pool = open({ filename: new URL('./fixtures/broken.mjs', import.meta.url), minThreads });
-      await expect(pool.run(1)).rejects.toThrow();
-      await expect(pool.run(1)).rejects.toThrow();
+      for (let n = 0; n < 2; n++) {
+        await expect(pool.run(1)).rejects.toMatchObject({
+          code: 'ERR_WORKER_LOST',
+          cause: { message: 'this file cannot be loaded' },
+        });
+      }
     }
   });
 });
