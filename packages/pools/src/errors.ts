@@ -28,6 +28,8 @@ export type PoolErrorCode =
   | 'ERR_TRANSACTION_ABORTED'
   /** The connection broke while COMMIT was under way: the transaction may or may not have been committed. */
   | 'ERR_COMMIT_UNKNOWN'
+  /** Not as many rows were inserted as came in, so that those returned belong to none of them for certain: see `insertMany`. */
+  | 'ERR_ROWS_MISSING'
   /** The egress policy forbids this destination. */
   | 'ERR_EGRESS_DENIED'
   | 'ERR_RESPONSE_TOO_LARGE'

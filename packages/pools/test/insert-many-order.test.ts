@@ -13,7 +13,7 @@ it('rows that the server returns in another order come back in that of the input
     ): Promise<Row[]>;
   };
   const runner = {
-    fetch: async () => [{ name: 'n', type: 'integer', version: 180_000, kind: 'r' }],
+    fetch: async () => [{ name: 'n', type: 'integer', version: 180_000, mergeable: true }],
     query: async (_sql: string, params: number[]) => {
       const rows = params.map((n, i) => ({ '@x/pools row': i, id: n * 10 }));
       return { rows: rows.reverse(), rowCount: rows.length };

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { checkCallOptions, wrongType } from '../check-options.ts';
+import { PoolError } from '../errors.ts';
 import { maxParameters } from './query-config.ts';
 import type { QueryOptions, Row, SqlRunner } from './sql-runner.ts';
 
@@ -15,7 +16,10 @@ export type InsertRow = readonly unknown[] | Readonly<Record<string, unknown>>;
 export interface InsertManyOptions extends Pick<QueryOptions, 'signal'> {
   /** Time of each statement. Milliseconds. Default: the pool's `commandTimeoutMs`. */
   timeoutMs?: number | undefined;
-  /** The columns to give back for each row, in the order of the rows that came in; `'*'` for all. */
+  /**
+   * The columns to give back for each row, in the order of the rows that came in; `'*'` for all. Where a trigger or a rule
+   * drops rows, that is ERR_ROWS_MISSING and nothing is inserted.
+   */
   returning?: readonly string[] | '*' | undefined;
 }
 
@@ -53,6 +57,7 @@ export async function insertMany(
     const params = byColumn ? columns.map((_, i) => chunk.map((row) => row[i])) : chunk.flat();
     const result = await runner.query(statement(insert, source), params, { signal, timeoutMs });
     inserted += result.rowCount ?? 0;
+    if (returning !== undefined) checkAllReturned(chunk.length, result.rows.length);
     if (insert.tied) inOrder(result.rows);
     for (const row of result.rows) returned.push(row);
   }
@@ -144,6 +149,15 @@ function returningList(returning: readonly string[] | '*', prefix: string): stri
   return returning === '*' ? `${prefix}*` : returning.map((column) => prefix + pg.escapeIdentifier(column)).join(', ');
 }
 
+/** A trigger may drop rows; those that come back could then be of any that came in. */
+function checkAllReturned(given: number, returned: number): void {
+  if (given === returned) return;
+  throw new PoolError(
+    'ERR_ROWS_MISSING',
+    `insertMany: ${given} rows were given and ${returned} came back, as a trigger, a rule or a policy decides: without \`returning\` they can be inserted`,
+  );
+}
+
 function inOrder(rows: Row[]): void {
   rows.sort((a, b) => a[ordinal] - b[ordinal]);
   for (const row of rows) delete row[ordinal];
@@ -156,8 +170,8 @@ async function columnTypes(
   columns: readonly string[],
   options: QueryOptions,
 ): Promise<{ types: string[]; haveArrays: boolean; tied: boolean } | undefined> {
-  const found = await runner.fetch<{ name: string; type: string; array: boolean; version: number; kind: string }>(
-    `SELECT a.attname AS name, format_type(a.atttypid, -1) AS type, y.typarray <> 0 AS array, c.relkind AS kind,
+  const found = await runner.fetch<{ name: string; type: string; array: boolean; version: number; mergeable: boolean }>(
+    `SELECT a.attname AS name, format_type(a.atttypid, -1) AS type, y.typarray <> 0 AS array, c.relkind IN ('r', 'p') AND NOT c.relhasrules AS mergeable,
             current_setting('server_version_num')::int AS version
        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type y ON y.oid = a.atttypid
       WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = ANY($2)`,
@@ -173,6 +187,6 @@ async function columnTypes(
   return {
     types,
     haveArrays: found.every(({ array }) => array),
-    tied: found.every(({ version, kind }) => version >= 170_000 && (kind === 'r' || kind === 'p')),
+    tied: found.every(({ version, mergeable }) => version >= 170_000 && mergeable),
   };
 }
