@@ -26,6 +26,11 @@ export class AuditedPool implements AsyncDisposable {
     });
   }
 
+  /** Those that are open now. */
+  openSockets(): Socket[] {
+    return [...this.#sockets];
+  }
+
   get sockets(): number {
     return this.#sockets.size;
   }

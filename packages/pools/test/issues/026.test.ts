@@ -1,6 +1,9 @@
 // Locks and settings made inside a function of the database, a trigger, a view or an operator stayed for the next borrower of the connection.
+import { once } from 'node:events';
 import { Socket } from 'node:net';
 import { ManualClock } from '@x/testkit';
+import pg from 'pg';
+import Cursor from 'pg-cursor';
 import { expect, test } from 'vitest';
 import { ownDatabase } from '../own-database.ts';
 
@@ -14,13 +17,13 @@ const { changesSession } = (await import(new URL('../../src/postgres/session-sta
 
 /** What a borrower finds in the session. */
 const left = `select (select count(*)::int from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks,
-  coalesce(current_setting('app.left', true), '') as setting`;
+  coalesce(current_setting('app.remains', true), '') as setting`;
 
 async function prepare(): Promise<void> {
   await using pool = open();
   await pool.query(`
     create or replace function leave_behind(a int default 1) returns int language plpgsql as
-      $$ begin perform pg_advisory_lock(a), set_config('app.left', 'here', false); return a; end $$;
+      $$ begin perform pg_advisory_lock(a), set_config('app.remains', 'here', false); return a; end $$;
     create or replace procedure leave_by_procedure() language sql as 'select leave_behind()';
     create table if not exists left_at (at int default leave_behind(), word text);
     create or replace view left_in_view as select leave_behind() as at;
@@ -56,7 +59,7 @@ test('what a text calls that is not known to be harmless is undone before the co
     'do $$ begin perform leave_behind(); end $$',
     'prepare leaving as select leave_behind(); execute leaving',
     'execute leaving',
-    `set app.left = 'here'; commit; select 1 / 0`,
+    `set app.remains = 'here'; commit; select 1 / 0`,
   ];
   const ways = {
     query: (text: string) => pool.query(text),
@@ -72,6 +75,16 @@ test('what a text calls that is not known to be harmless is undone before the co
       await run(text).catch(() => {});
       expect(await pool.fetchOne(left), `${way}: ${text}`).toEqual({ locks: 0, setting: '' });
     }
+  }
+  for (const text of ['select leave_behind()', new pg.Query('select leave_behind()')]) {
+    const client = await pool.connect();
+    const cursor = client.query(typeof text === 'string' ? new Cursor(text) : text);
+    if (cursor instanceof Cursor) {
+      await cursor.read(10);
+      await cursor.close();
+    } else await once(cursor, 'end');
+    client.release();
+    expect(await pool.fetchOne(left), 'a cursor').toEqual({ locks: 0, setting: '' });
   }
   // Of the shared lane the connection goes back when nothing is under way on it.
   await pool.query('select leave_behind()', [], { lane: 'shared' });
@@ -140,6 +153,13 @@ test('idle connections are reset one after the other, and nobody who comes meanw
     expect(pool.stats().idle).toBeGreaterThanOrEqual(2);
   }
   expect(pool.stats()).toMatchObject({ created: 3, destroyed: {}, acquireTimeouts: 0 });
+});
+
+test('nobody is refused for a connection that is only being reset', async () => {
+  await prepare();
+  await using pool = open({ maxWaiting: 0 });
+  for (let n = 0; n < 20; n++) expect(await pool.fetchOne('select leave_behind() as one')).toEqual({ one: 1 });
+  expect(pool.stats()).toMatchObject({ created: 1, destroyed: {} });
 });
 
 test('a server that cannot reset a session is not asked to again and again, and keeps its connections', async () => {
