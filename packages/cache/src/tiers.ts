@@ -183,7 +183,7 @@ export class Tiers {
 
   /** A time to live, shortened by its jitter. */
   jittered(ttlMs: number, jitter: number): number {
-    return jitter === 0 || ttlMs === Number.POSITIVE_INFINITY ? ttlMs : ttlMs * (1 - jitter * this.settings.random());
+    return jitter === 0 ? ttlMs : ttlMs * (1 - jitter * this.settings.random());
   }
 
   /** Asks the remote tier; a failure there is reported, and answered with `otherwise`. */

@@ -217,3 +217,29 @@ test('what may have been changed unheard is stale from now on, and no stale wind
   await clock.advance(50);
   expect(await failing('fresh')).toBe('none');
 });
+
+test('of several reads of one key that a change overtakes none is kept', async () => {
+  const { store, slow, cache, writer } = start();
+  await writer.set('k', 'old');
+  const reads = [cache.get('k'), cache.get('k'), cache.get('k')];
+  await store.clock.advance(0);
+  await cache.delete('k');
+  for (const answer of slow.answers) answer();
+  expect(await Promise.all(reads)).toEqual(['old', 'old', 'old']);
+  expect(cache.peek('k')).toBeUndefined();
+});
+
+test('a stale value that was deleted on its way here does not stand in for a load, failed or not', async () => {
+  for (const options of [{ staleIfErrorMs: 60_000 }, { staleWhileRevalidateMs: 60_000 }]) {
+    const { store, slow, cache, writer } = start(options);
+    await writer.set('k', 'old', { ttlMs: 10, ...options });
+    await store.clock.advance(20);
+    const reading = cache.getOrSet('k', () => Promise.reject(new Error('down')));
+    const failed = expect(reading).rejects.toThrow('down');
+    await store.clock.advance(0);
+    await writer.delete('k');
+    slow.answers[0]?.();
+    await store.clock.advance(0);
+    await failed;
+  }
+});

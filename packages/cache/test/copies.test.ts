@@ -1,5 +1,6 @@
 import { Cache } from '@x/cache';
 import { expect, test } from 'vitest';
+import { MapStore, MapTier } from './map-tier.ts';
 
 test('JSON-like values are frozen once, at every depth, and shared', async () => {
   const cache = new Cache();
@@ -91,4 +92,15 @@ test('callers of one load cannot change each other’s value', async () => {
   const [one, two] = await Promise.all([cache.getOrSet('k', load), cache.getOrSet('k', load)]);
   one.set('a', 2);
   expect(two.get('a')).toBe(1);
+});
+
+test('what a tier of the reader’s own process holds cannot be changed through a copy of it', async () => {
+  const store = new MapStore();
+  const make = () => new Cache({ clock: store.clock, remote: new MapTier(store), copy: 'clone' });
+  await make().set('k', { list: [1] });
+  for (let n = 0; n < 2; n++) {
+    const found = await make().get<{ list: number[] }>('k');
+    expect(found).toEqual({ list: [1] });
+    found?.list.push(2);
+  }
 });

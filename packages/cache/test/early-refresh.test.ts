@@ -5,6 +5,7 @@ import { ManualClock } from '@x/testkit';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { describe, expect, test } from 'vitest';
+import { MapStore, MapTier } from './map-tier.ts';
 
 /** A cache, a loader that takes `loadMs`, and what it counted. */
 async function loaded(loadMs: number, options: CacheOptions = {}) {
@@ -222,4 +223,35 @@ describe('over Redis', () => {
       }
     });
   });
+});
+
+test('a load that another process says took very long is believed up to a quarter of its entry’s life', async () => {
+  const store = new MapStore();
+  const remote = new MapTier(store);
+  const cache = new Cache({ remote, clock: store.clock, ttlMs: 1_000, earlyRefresh: true, random: () => 0.5 });
+  const storedAt = store.clock.wallNow();
+  const entry = { value: 'theirs', storedAt, freshUntil: storedAt + 1_000, keepMs: 1_000, tags: [], loadMs: 1e9 };
+  await new MapTier(store).set('k', entry);
+  for (const readAtMs of [0, 800]) {
+    await store.clock.advance(readAtMs);
+    expect(await cache.getOrSet('k', () => 'ours')).toBe('theirs');
+    await store.clock.advance(0);
+    expect(cache.stats().loads).toBe(0);
+  }
+  // -250 ln 0.5 is 173 ms.
+  await store.clock.advance(30);
+  expect(await cache.getOrSet('k', () => 'ours')).toBe('theirs');
+  await store.clock.advance(0);
+  expect(cache.stats().loads).toBe(1);
+});
+
+test('a large β reaches as far back as its draws do', async () => {
+  const { cache, clock, load, loads } = await loaded(100, { earlyRefresh: 100, random: () => 0.99 });
+  // -100 · 100 · ln 0.01 is 46 s, of 60.
+  await clock.advance(13_000);
+  await cache.getOrSet('k', load);
+  expect(loads()).toBe(1);
+  await clock.advance(2_000);
+  await cache.getOrSet('k', load);
+  expect(loads()).toBe(2);
 });

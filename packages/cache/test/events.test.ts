@@ -2,6 +2,7 @@ import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { Cache, type CacheEvents } from '@x/cache';
 import { ManualClock } from '@x/testkit';
 import { expect, test } from 'vitest';
+import { MapStore, MapTier } from './map-tier.ts';
 
 const names = ['hit', 'miss', 'stale', 'load', 'loadFailure', 'eviction', 'invalidation'] as const;
 
@@ -96,4 +97,41 @@ test('every way to read counts and tells', async () => {
   await cache.lookup('a');
   expect(heard).toEqual(['miss a', 'miss b', 'hit a', 'hit b', 'miss c', 'hit a']);
   expect(cache.stats()).toMatchObject({ hitsMemory: 3, misses: 3, loads: 2 });
+});
+
+test('each entry that is taken away counts as one invalidation, and so does each key that is named', async () => {
+  const { cache } = make();
+  const counted = async (invalidate: () => Promise<unknown>) => {
+    await cache.set('a', 1, { tags: ['t'] });
+    await cache.set('b', 1, { tags: ['t'] });
+    const before = cache.stats().invalidations;
+    await invalidate();
+    return cache.stats().invalidations - before;
+  };
+  expect(await counted(() => cache.delete(['a', 'missing']))).toBe(2);
+  expect(await counted(() => cache.expire(['a', 'b', 'missing']))).toBe(3);
+  expect(await counted(() => cache.deleteByTag('t'))).toBe(2);
+  expect(await counted(() => cache.deleteByPattern('a*'))).toBe(1);
+  expect(await counted(() => cache.clear())).toBe(2);
+  await cache.set('a', 1);
+  expect([await cache.delete(['a', 'missing']), await cache.delete(['a', 'missing'])]).toEqual([true, false]);
+});
+
+test('a failure of the remote tier is counted and told, and is nobody’s error', async () => {
+  class Failing extends MapTier {
+    override async get(): Promise<undefined> {
+      throw new Error('gone');
+    }
+
+    override async delete(): Promise<number> {
+      throw new Error('gone');
+    }
+  }
+  const store = new MapStore();
+  const cache = new Cache({ clock: store.clock, remote: new Failing(store) });
+  const told: unknown[] = [];
+  cache.on('remoteFailure', ({ error }) => told.push((error as Error).message));
+  expect([await cache.get('k'), await cache.delete('k')]).toEqual([undefined, false]);
+  expect(told).toEqual(['gone', 'gone']);
+  expect(cache.stats().remoteFailures).toBe(2);
 });

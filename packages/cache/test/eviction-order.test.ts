@@ -188,7 +188,10 @@ test('entries keep their queue while memory grows: many small ones in the place 
   for (let n = 100; n < 200; n++) await cache.set(`small ${n}`, 1);
   expect(cache.stats().entries).toBeGreaterThan(64);
   for (const key of left.slice(0, 4)) expect(await cache.delete(key)).toBe(true);
-  for (let n = 200; n < 3_000; n++) await cache.set(`small ${n}`, 1);
+  for (let n = 200; n < 3_000; n++) {
+    await cache.set(`small ${n}`, 1);
+    if (n % 2 === 0) await cache.get(`small ${n}`);
+  }
   expect(gone).not.toContain('');
   expect(new Set(gone).size).toBe(gone.length);
   const kept = Array.from({ length: 3_000 }, (_, n) => cache.peek(`small ${n}`)).filter((value) => value !== undefined);

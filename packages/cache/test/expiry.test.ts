@@ -1,6 +1,7 @@
 import { Cache } from '@x/cache';
 import { ManualClock } from '@x/testkit';
 import { expect, test } from 'vitest';
+import { MapStore, MapTier } from './map-tier.ts';
 
 test('an entry is fresh for its time to live, to the millisecond', async () => {
   const clock = new ManualClock();
@@ -193,3 +194,37 @@ async function left(cache: Cache): Promise<number> {
   cache.prune();
   return cache.stats().entries;
 }
+
+test('sweeps go on while anything is kept, begin with the first entry, and keep no process alive', async () => {
+  const clock = new ManualClock();
+  let unreferenced = 0;
+  let set = 0;
+  const watched = {
+    now: () => clock.now(),
+    setTimeout: (fn: () => void, ms: number) => {
+      set++;
+      clock.setTimeout(fn, ms);
+      return { unref: () => unreferenced++ };
+    },
+    clearTimeout: () => {},
+  };
+  const cache = new Cache({ clock: watched, maxItemBytes: 500 });
+  await cache.set('too large', 'x'.repeat(1_000));
+  expect(set).toBe(0);
+  await cache.set('short', 1, { ttlMs: 40_000 });
+  await cache.set('long', 1, { ttlMs: 100_000 });
+  await clock.advance(90_000);
+  expect(cache.stats()).toMatchObject({ entries: 1, expirations: 1 });
+  await clock.advance(30_000);
+  expect(cache.stats()).toMatchObject({ entries: 0, expirations: 2 });
+  await clock.advance(90_000);
+  expect([set, unreferenced]).toEqual([4, 4]);
+});
+
+test('an entry from a machine whose clock is ahead is of no negative age', async () => {
+  const store = new MapStore();
+  const storedAt = store.clock.wallNow() + 5_000;
+  await new MapTier(store).set('k', { value: 1, storedAt, freshUntil: storedAt + 1_000, keepMs: 60_000, tags: [] });
+  const cache = new Cache({ clock: store.clock, remote: new MapTier(store) });
+  expect(await cache.lookup('k')).toMatchObject({ ageMs: 0, ttlMs: 1_000 });
+});

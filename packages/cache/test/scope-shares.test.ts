@@ -217,3 +217,11 @@ test('a tenant that has nothing any more takes no room', async () => {
   // A name and what each holds would be more than 10 MB.
   expect(heap() - before).toBeLessThan(4_000_000);
 });
+
+test('a share is one entry at least', async () => {
+  const cache = new Cache({ maxEntries: 10, maxScopeShare: 0.05, policy: 'lru' });
+  await cache.set('oldest', 1);
+  await cache.scope('tenant').set('k', 1);
+  for (const key of many(9)) await cache.set(key, 1);
+  expect([cache.peek('oldest'), cache.scope('tenant').peek('k')]).toEqual([undefined, 1]);
+});

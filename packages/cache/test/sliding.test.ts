@@ -248,3 +248,129 @@ describe('over Redis', () => {
     }
   });
 });
+
+describe('renewing in a tier', () => {
+  /** Counts what it is asked, and keeps the answer to a `get` back while the test says so. */
+  class Watched extends MapTier {
+    gets = 0;
+    leases = 0;
+    listener: RemoteListener | undefined;
+    heldBack: Promise<void> | undefined;
+
+    override readonly subscribe = (listener: RemoteListener) => {
+      this.listener = listener;
+      listener.back();
+      const beat = () => {
+        listener.current(0);
+        this.store_.clock.setTimeout(beat, 500);
+      };
+      beat();
+      return () => {};
+    };
+
+    override async get(key: string) {
+      this.gets++;
+      await this.heldBack;
+      return super.get(key);
+    }
+
+    override lease(...asked: Parameters<MapTier['lease']>) {
+      this.leases++;
+      return super.lease(...asked);
+    }
+  }
+
+  function start(options: CacheOptions = {}) {
+    const store = new MapStore();
+    const tier = new Watched(store);
+    const cache = new Cache({ remote: tier, clock: store.clock, ttlMs: 1_000, sliding: true, ...options });
+    const settled = async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      await store.clock.advance(0);
+    };
+    const use = async () => {
+      const value = await cache.get('k');
+      await settled();
+      return value;
+    };
+    return { store, tier, cache, use, settled };
+  }
+
+  test('what another process has renewed lately is taken over as it is', async () => {
+    const { store, tier, cache, use } = start();
+    await cache.set('k', 1);
+    await store.clock.advance(200);
+    const there = store.entries.get('k');
+    if (there?.entry !== undefined) there.entry = { ...there.entry, freshUntil: store.clock.wallNow() + 950 };
+    expect(await use()).toBe(1);
+    expect([tier.gets, tier.leases]).toEqual([1, 0]);
+    await store.clock.advance(940);
+    expect(cache.peek('k')).toBe(1);
+    await store.clock.advance(10);
+    expect(cache.peek('k')).toBeUndefined();
+  });
+
+  test('a tier that has it no more is asked every tenth of the time to live', async () => {
+    const { store, tier, cache, use } = start();
+    await cache.set('k', 1);
+    store.entries.clear();
+    await store.clock.advance(200);
+    for (let n = 0; n < 5; n++) expect(await use()).toBe(1);
+    expect(tier.gets).toBe(1);
+    await store.clock.advance(100);
+    for (let n = 0; n < 5; n++) expect(await use()).toBe(1);
+    expect(tier.gets).toBe(2);
+  });
+
+  test('a new entry that slides in memory alone is not held up by the renewal of the one before', async () => {
+    const { store, tier, cache, use, settled } = start();
+    await cache.set('k', 1);
+    store.entries.clear();
+    await store.clock.advance(200);
+    let answer: () => void = () => {};
+    tier.heldBack = new Promise((resolve) => {
+      answer = resolve;
+    });
+    expect(await use()).toBe(1);
+    await cache.set('k', new Map([[1, 2]]));
+    answer();
+    await settled();
+    tier.heldBack = undefined;
+    for (let n = 0; n < 8; n++) {
+      await store.clock.advance(300);
+      expect(await use()).toEqual(new Map([[1, 2]]));
+    }
+  });
+
+  test('a key is held while it is renewed, and no longer', async () => {
+    const { store, tier, cache, use } = start();
+    await cache.set('k', 1);
+    await store.clock.advance(200);
+    await use();
+    expect(tier.leases).toBe(1);
+    await cache.delete('k');
+    expect(tier.listener?.holds('k')).toBe(false);
+  });
+
+  test('what another process invalidated while it was renewed leaves memory', async () => {
+    const { store, tier, cache, use } = start();
+    tier.store = async () => 'lost';
+    await cache.set('k', 1);
+    await store.clock.advance(200);
+    await use();
+    expect(cache.peek('k')).toBeUndefined();
+  });
+
+  test('a renewed entry keeps its stale windows, and its own time to live where that is the shorter one', async () => {
+    const { store, cache, use } = start({ ttlMs: 60_000, staleIfErrorMs: 700, staleWhileRevalidateMs: 300 });
+    await new Cache({ remote: new MapTier(store), clock: store.clock }).set('k', 1, { ttlMs: 100 });
+    expect(await use()).toBe(1);
+    await store.clock.advance(50);
+    expect(await use()).toBe(1);
+    const renewed = store.entries.get('k');
+    expect(renewed?.entry?.freshUntil).toBe(store.clock.wallNow() + 100);
+    expect(renewed?.goneAt).toBe(store.clock.now() + 100 + 700);
+    await store.clock.advance(100);
+    expect(await cache.lookup('k')).toMatchObject({ value: 1, stale: true });
+  });
+});
