@@ -20,7 +20,9 @@ export function refuseRequest(request: IncomingMessage, response: ServerResponse
 }
 
 function answerRefusal(request: IncomingMessage, response: ServerResponse, refusal: HttpRefusal, id: JsonRpcId): void {
-  const { status, reason, retryAfterMs } = refusal;
+  const { status, reason } = refusal;
+  // From a rate limiter or a shedder of somebody else's it may be no number.
+  const retryAfterMs = Number.isFinite(refusal.retryAfterMs) ? refusal.retryAfterMs : 1_000;
   const retryAfterSeconds = Math.max(1, Math.ceil(retryAfterMs / 1_000));
   const body = JSON.stringify({
     jsonrpc: '2.0',

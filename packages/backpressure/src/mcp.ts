@@ -150,11 +150,13 @@ function refusalOf(error: unknown, name: string | undefined): Refusal | undefine
     );
   }
   if (code !== 'ERR_OVERLOADED' || typeof reason !== 'string' || typeof retryAfterMs !== 'number') return undefined;
+  // From a limiter of somebody else's it may be no time.
+  const waitMs = Number.isFinite(retryAfterMs) ? retryAfterMs : 1_000;
   const why = explanations[reason] ?? 'is busy';
-  return refusal(`${tool} ${why}. Nothing was done. Try again in ${seconds(retryAfterMs)}.`, {
+  return refusal(`${tool} ${why}. Nothing was done. Try again in ${seconds(waitMs)}.`, {
     code,
     reason,
-    retryAfterMs,
+    retryAfterMs: waitMs,
   });
 }
 
