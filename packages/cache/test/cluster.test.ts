@@ -51,6 +51,20 @@ describe.skipIf(server === undefined)('a cluster', () => {
     const noneLeft = (cache: Cache, keys = KEYS) =>
       vi.waitFor(() => expect(keys.filter((key) => cache.peek(key) !== undefined)).toEqual([]), { timeout: 10_000 });
 
+    test('that its servers evict is told', async () => {
+      const limit = (maxmemory: string, policy: string) =>
+        Promise.all(
+          client.nodes('master').map((node) => node.config('SET', 'maxmemory', maxmemory, 'maxmemory-policy', policy)),
+        );
+      await limit('100mb', 'allkeys-lru');
+      closing.push(() => limit('0', 'noeviction'));
+      const cache = await start();
+      const degraded: string[] = [];
+      cache.on('invalidationDegraded', ({ to }) => degraded.push(to));
+      await cache.set('key 1', 1, { tags: ['t'] });
+      await vi.waitFor(() => expect(degraded).toEqual(['evictable']));
+    });
+
     test('every method works, keys on all nodes, tags across them', async () => {
       const [a, b] = [await start(), await start()];
       expect(await a.getOrSetMany(KEYS, (keys) => keys, { tags: ['t'] })).toEqual(KEYS);
