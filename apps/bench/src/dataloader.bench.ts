@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import { BATSHIT, NO_LOADER, type Order, OURS, type Task, UNORDERED, UPSTREAM } from './dataloader-contender.ts';
 
 const SIZES = [1, 100, 10_000];
-const ROUNDS = 31;
-/** How long a contender runs in each round, and before the first. */
-const ROUND_MS = 25;
-const WARM_UP_MS = 400;
+/** So many processes of each contender, one after the other, and rounds in each. */
+const PROCESSES = 3;
+const ROUNDS = 7;
+/** How long a contender runs in each half of a round, and before the first. */
+const HALF_ROUND_MS = 12;
+const WARM_UP_MS = 200;
 
 interface Kind extends Omit<Task, 'count'> {
   contenders: readonly string[];
@@ -43,20 +45,20 @@ const goals: Record<string, number> = {
 };
 
 /**
- * Our loader beside the one it replaces and batshit: so many loads in one turn, of keys that are new, cached, or the same.
- * Each contender has a process of its own, since in a shared heap one's garbage is collected on another's time. They take
- * turns, and of each the lower quartile of its rounds counts: whatever else the machine does disturbs the others.
+ * Our loader beside the one it replaces and batshit: so many loads in one turn, of keys that are new, cached, or the same. In
+ * each round all contenders run once in turn and once in the reverse order, so that a machine that becomes slower or
+ * faster meanwhile is so for all; a ratio is the median over the rounds, shown with its quartiles. Each contender has a
+ * process of its own, since in a shared heap one's garbage is collected on another's time, and new ones for each row: what
+ * V8 has learned of one row (it may go on to allocate where that one's objects lived long) is not carried into the next.
  *
  * Every kind is measured twice. With `Promise.all` over the loads, as an app does, whose own time is the same for all and
  * most of what the faster ones take; a column without a loader shows how much it is. And with the last load alone awaited,
  * before which all others have settled: that is the loader's own time.
  */
 export async function runDataloaderBench(): Promise<void> {
-  const contenders = new Map<string, Contender>();
-  for (const name of [OURS, UPSTREAM, UNORDERED, BATSHIT, NO_LOADER]) contenders.set(name, new Contender(name));
   for (const kind of kinds) {
     const ratios: number[] = [];
-    for (const count of SIZES) ratios.push(await compare(kind, count, contenders));
+    for (const count of SIZES) ratios.push(await compare(kind, count));
     if (kind.keys !== 'distinct') continue;
     const mean = ratios.reduce((sum, ratio) => sum + ratio, 0) / ratios.length;
     console.log(
@@ -64,45 +66,57 @@ export async function runDataloaderBench(): Promise<void> {
     );
   }
   const [own = Number.NaN, other = Number.NaN] = await Promise.all(
-    [OURS, UPSTREAM].map((name) => bytesPerKey(contenders.get(name) as Contender)),
+    [OURS, UPSTREAM].map((name) => bytesPerKey(new Contender(name))),
   );
   console.log(
     `bytes per cached key right after a batch, ${OURS} / ${UPSTREAM}: ${Math.round(own)} / ${Math.round(other)} = ` +
       `${(own / other).toFixed(2)} (goal <= 0.5)`,
   );
-  for (const contender of contenders.values()) contender.end();
 }
 
 const AWAITED: Record<Task['awaits'], string> = { all: 'all awaited', last: 'last awaited' };
 
 /** Prints what a load takes and how the contenders compare; ours over upstream is what it comes to. */
-async function compare(kind: Kind, count: number, contenders: ReadonlyMap<string, Contender>): Promise<number> {
+async function compare(kind: Kind, count: number): Promise<number> {
   const { keys, awaits } = kind;
-  const measured = kind.contenders.map((name) => contenders.get(name) as Contender);
+  const ns = new Map<string, number[]>(kind.contenders.map((name) => [name, []]));
+  for (let run = 0; run < PROCESSES; run += 1) await measure(kind, count, ns);
+  const shown = [...ns].map(([name, rounds]) => `${name} ${Math.round(quantile(rounds, 0.5))} ns`);
+  console.log(`${keys} x ${count}, ${AWAITED[awaits]}, a load: ${shown.join('; ')}`);
+  for (const [name, other] of PAIRS) {
+    if (!ns.has(name) || !ns.has(other)) continue;
+    const ratios = ratiosOf(ns, name, other);
+    const [low, middle, high] = [0.25, 0.5, 0.75].map((share) => quantile(ratios, share).toFixed(2));
+    const goal = goals[`${keys} x ${count}, ${name} / ${other}`];
+    const wanted = goal === undefined ? '' : ` (goal >= ${goal})`;
+    console.log(`  ${keys} x ${count}, ${AWAITED[awaits]}, ${name} / ${other}: ${middle} [${low} to ${high}]${wanted}`);
+  }
+  return quantile(ratiosOf(ns, OURS, UPSTREAM), 0.5);
+}
+
+/** Adds each contender's nanoseconds a load in each round. */
+async function measure({ keys, awaits, contenders }: Kind, count: number, ns: Map<string, number[]>): Promise<void> {
+  const measured = contenders.map((name) => new Contender(name));
   for (const contender of measured) {
     await contender.order({ prepare: { keys, awaits, count } });
     await contender.order({ measureMs: WARM_UP_MS });
   }
-  const ns = new Map<string, number[]>(kind.contenders.map((name) => [name, []]));
   for (let round = 0; round < ROUNDS; round += 1) {
-    for (let turn = 0; turn < measured.length; turn += 1) {
-      const contender = measured[(round + turn) % measured.length] as Contender;
-      ns.get(contender.name)?.push(await contender.order({ measureMs: ROUND_MS }));
+    const inTurn = measured.map((_, turn) => measured[(round + turn) % measured.length] as Contender);
+    const halves = new Map<string, number>();
+    for (const contender of [...inTurn, ...inTurn.toReversed()]) {
+      const half = (await contender.order({ measureMs: HALF_ROUND_MS })) / 2;
+      halves.set(contender.name, (halves.get(contender.name) ?? 0) + half);
     }
+    for (const [name, time] of halves) ns.get(name)?.push(time);
   }
-  const typical = new Map([...ns].map(([name, rounds]) => [name, quantile(rounds, 0.25)]));
-  const shown = [...typical].map(([name, time]) => `${name} ${Math.round(time)} ns`);
-  console.log(`${keys} x ${count}, ${AWAITED[awaits]}, a load: ${shown.join('; ')}`);
-  const ratio = (name: string, other: string) => (typical.get(other) ?? Number.NaN) / (typical.get(name) ?? Number.NaN);
-  for (const [name, other] of PAIRS) {
-    if (!ns.has(name) || !ns.has(other)) continue;
-    const goal = goals[`${keys} x ${count}, ${name} / ${other}`];
-    const wanted = goal === undefined ? '' : ` (goal >= ${goal})`;
-    console.log(
-      `  ${keys} x ${count}, ${AWAITED[awaits]}, ${name} / ${other}: ${ratio(name, other).toFixed(2)}${wanted}`,
-    );
-  }
-  return ratio(OURS, UPSTREAM);
+  for (const contender of measured) contender.end();
+}
+
+/** Loads per second as a ratio, round by round. */
+function ratiosOf(ns: ReadonlyMap<string, readonly number[]>, name: string, other: string): number[] {
+  const others = ns.get(other) ?? [];
+  return (ns.get(name) ?? []).map((time, round) => (others[round] ?? Number.NaN) / time);
 }
 
 const PAIRS: readonly [string, string][] = [
@@ -117,6 +131,7 @@ const PAIRS: readonly [string, string][] = [
 async function bytesPerKey(contender: Contender): Promise<number> {
   const samples: number[] = [];
   for (let sample = 0; sample < 5; sample += 1) samples.push(await contender.order({ bytesOf: 100_000 }));
+  contender.end();
   return quantile(samples, 0.5);
 }
 

@@ -22,6 +22,8 @@ export interface BatchQueueOptions<K> extends Omit<BatchRunnerOptions<K>, 'track
 export class BatchQueue<K, V> {
   loads = 0;
   hits = 0;
+  /** Whether others than the loader itself put keys into the batches, so that each must be found by who asks for it next. */
+  shared = false;
   readonly runner: BatchRunner<K, V>;
   /** Whether `joined` has anything to do. */
   readonly watchesJoins: boolean;
@@ -92,6 +94,16 @@ export class BatchQueue<K, V> {
     }
     batch.weight += weight;
     return batch;
+  }
+
+  /** From now on batches are shared, those too that are open already. */
+  share(): void {
+    if (this.shared) return;
+    this.shared = true;
+    const { cacheKeyFn } = this.#options;
+    for (const batch of [this.#current, ...(this.#partitions?.values() ?? [])]) {
+      for (const [at, key] of batch?.keys.entries() ?? []) batch?.locate(cacheKeyFn(key), at);
+    }
   }
 
   #openIn(partition: unknown): Batch<K, V> | undefined {

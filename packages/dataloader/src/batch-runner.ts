@@ -169,7 +169,6 @@ export class BatchRunner<K, V> {
       this.#fail(batch, broken);
       return;
     }
-    batch.settled = true;
     this.#end(batch, 'success', undefined);
     batch.answerHits();
     for (let i = 0; i < entries.length; i += 1) {
@@ -199,6 +198,8 @@ export class BatchRunner<K, V> {
 
   // The callers have, or are about to get, their answer. The batch function may go on.
   #end(batch: Batch<K, V>, outcome: BatchEvent['outcome'], error: unknown): void {
+    // First: who is told of it below may abort the last caller, which must not end it again.
+    batch.settled = true;
     const { clock, onBatch } = this.#options;
     if (batch.timer !== undefined) clock.clearTimeout(batch.timer);
     if (batch.startedAt === undefined) return;

@@ -74,15 +74,15 @@ export class Batch<K, V> {
     return entry;
   }
 
-  /** Where a key of this batch is that is cached under `cacheKey`; only keys told to `locate` are known. */
+  /** Where a key of this batch is that is cached under `cacheKey`; only keys that `locate` was told of are known. */
   positionOf(cacheKey: unknown): number | undefined {
     return this.#positions?.get(cacheKey);
   }
 
-  /** Remembers the key that was added last. */
-  locate(cacheKey: unknown): void {
+  /** The key at `at` is cached under `cacheKey`. */
+  locate(cacheKey: unknown, at: number): void {
     this.#positions ??= new Map();
-    this.#positions.set(cacheKey, this.keys.length - 1);
+    this.#positions.set(cacheKey, at);
   }
 
   /** One more owner of the entry at `at`. */
@@ -131,7 +131,6 @@ export class Batch<K, V> {
 
   /** Ends the batch with an error for each of its keys, none of which stays cached. */
   fail(error: unknown): void {
-    this.settled = true;
     this.answerHits();
     for (let i = 0; i < this.entries.length; i += 1) {
       this.forget(i);

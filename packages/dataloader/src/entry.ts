@@ -20,36 +20,25 @@ export interface Entry<K, V> {
   /** Where it is among the hits of the batch in which it was hit last. A number: writing one into an old object is free. */
   hitAt: number;
   resolve: ((value: V | PromiseLike<V>) => void) | undefined;
-  reject: ((error: unknown) => void) | undefined;
 }
 
-/** An entry of `batch`, with a promise that `settle` ends. */
+/** An entry of `batch`, with a promise that `succeed` or `fail` ends. */
 export function pendingEntry<K, V>(
   batch: Batch<K, V>,
   partition: unknown,
   state: typeof PENDING | typeof KEPT,
 ): Entry<K, V> {
-  const entry = knownEntry<K, V>(state, undefined, partition);
-  entry.batch = batch;
-  // Made and called in one place, the executor is inlined, and neither it nor its scope is ever allocated.
-  entry.result = new Promise<V>((resolve, reject) => {
-    entry.resolve = resolve;
-    entry.reject = reject;
+  let resolve: Entry<K, V>['resolve'];
+  // Only what resolves it is kept: what would reject it, and the executor, are then never allocated.
+  const result = new Promise<V>((resolveIt) => {
+    resolve = resolveIt;
   });
-  return entry;
+  return { state, result, batch, partition, hitAt: 0, resolve };
 }
 
 /** An entry of no batch. */
 export function knownEntry<K, V>(state: Entry<K, V>['state'], result: unknown, partition: unknown): Entry<K, V> {
-  return {
-    state,
-    result,
-    batch: undefined,
-    partition,
-    hitAt: 0,
-    resolve: undefined,
-    reject: undefined,
-  };
+  return { state, result, batch: undefined, partition, hitAt: 0, resolve: undefined };
 }
 
 export function succeed<K, V>(entry: Entry<K, V>, value: V): void {
@@ -63,17 +52,22 @@ export function succeed<K, V>(entry: Entry<K, V>, value: V): void {
 }
 
 export function fail<K, V>(entry: Entry<K, V>, error: unknown): void {
-  const { reject } = entry;
+  const { resolve } = entry;
   letGo(entry);
   if (entry.state !== KEPT) {
     entry.state = FAILED;
     entry.result = error;
   }
-  reject?.(error);
+  resolve?.(rejection(error));
+}
+
+// A promise that is resolved with this is rejected, a promise callback later.
+function rejection(error: unknown): PromiseLike<never> {
+  const then = (_resolve: unknown, reject: (error: unknown) => void) => reject(error);
+  return { then } as unknown as PromiseLike<never>;
 }
 
 function letGo<K, V>(entry: Entry<K, V>): void {
   entry.batch = undefined;
   entry.resolve = undefined;
-  entry.reject = undefined;
 }

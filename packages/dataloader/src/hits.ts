@@ -1,13 +1,15 @@
 import { type Entry, FAILED, VALUE } from './entry.ts';
 
 /**
- * Cache hits that are answered together with a batch; those on one entry share a promise. The first has a promise of its
- * own, the others wait behind a gate: a promise's callbacks run in the order in which they were added, so a single function
- * that counts can give each hit its own result, and none needs functions of its own to be resolved with.
+ * Cache hits that are answered together with a batch; from the second on those on one entry share a promise. The first of all
+ * has a promise of its own, the others wait behind a gate: a promise's callbacks run in the order in which they were added, so a
+ * single function that counts can give each hit its own result, and none needs functions of its own to be resolved with.
  */
 export class Hits<K, V> {
   readonly #entries: Entry<K, V>[];
-  readonly #promises: Promise<V>[];
+  readonly #expected: number;
+  /** The promises that hits share, each where its entry was hit first. */
+  #shared: Promise<V>[] | undefined = undefined;
   #count = 0;
   #answered = 0;
   #answerFirst: ((value: V) => void) | undefined = undefined;
@@ -17,8 +19,8 @@ export class Hits<K, V> {
 
   /** Room for `expected` hits is made at once: an array that grows to ten thousand is copied a dozen times. */
   constructor(expected: number) {
+    this.#expected = expected;
     this.#entries = new Array(expected);
-    this.#promises = new Array(expected);
   }
 
   get count(): number {
@@ -27,15 +29,21 @@ export class Hits<K, V> {
 
   /** The promise of a hit on `entry`. */
   promise(entry: Entry<K, V>): Promise<V> {
-    const at = this.#count;
     const known = entry.hitAt;
-    if (known < at && this.#entries[known] === entry) return this.#promises[known] as Promise<V>;
-    const promise = at === 0 && entry.state === VALUE ? this.#first() : this.#behindGate();
-    entry.hitAt = at;
+    if (known >= this.#count || this.#entries[known] !== entry) {
+      entry.hitAt = this.#count;
+      return this.#add(entry);
+    }
+    this.#shared ??= new Array(this.#expected);
+    this.#shared[known] ??= this.#add(entry);
+    return this.#shared[known] as Promise<V>;
+  }
+
+  #add(entry: Entry<K, V>): Promise<V> {
+    const at = this.#count;
     this.#entries[at] = entry;
-    this.#promises[at] = promise;
     this.#count = at + 1;
-    return promise;
+    return at === 0 && entry.state === VALUE ? this.#first() : this.#behindGate();
   }
 
   answer(): void {

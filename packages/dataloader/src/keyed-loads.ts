@@ -102,7 +102,8 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
 
   /** From now on others put keys into the same batches: what they ask for already is not asked for twice. */
   shareBatches(): void {
-    if (this.#entries !== undefined) this.#dedupe = true;
+    this.#queue.share();
+    if (this.#entries !== undefined || this.#promises !== undefined) this.#dedupe = true;
   }
 
   clear(key: K): void {
@@ -153,13 +154,14 @@ export class KeyedLoads<K, V, C> implements EntryOwner<K, V> {
     }
     queue.runner.queuedKeys += 1;
     const entry = batch.add(key, this, !this.#orderedHits);
-    if (this.#dedupe) batch.locate(cacheKey);
+    if (this.#dedupe || queue.shared) batch.locate(cacheKey, batch.keys.length - 1);
     return entry;
   }
 
   #loadPromise(key: K, partition: unknown, signal: AbortSignal | undefined): Promise<V> {
     const queue = this.#queue;
-    const cacheKey = this.#promises !== undefined || this.#dedupe ? this.#cacheKey(key) : undefined;
+    const known = this.#promises !== undefined || this.#dedupe || queue.shared;
+    const cacheKey = known ? this.#cacheKey(key) : undefined;
     let cached: Promise<V> | undefined;
     try {
       cached = this.#promises?.get(cacheKey as C) as Promise<V> | undefined;

@@ -82,13 +82,32 @@ describe('batching', () => {
     expect(order).toEqual(['cached', 'fresh']);
   });
 
-  it('answers all hits on a key in one turn with one promise, each with its value', async () => {
+  it('answers all hits on a key in one turn with two promises, each with its value', async () => {
     const { loader } = identity<number>();
-    await loader.load(1);
-    const hits = [loader.load(1), loader.load(1)];
-    expect(hits[0]).toBe(hits[1]);
-    expect(await Promise.all(hits)).toEqual([1, 1]);
+    await loader.loadMany([1, 2]);
+    const hits = [1, 2, 1, 2, 1, 2, 1].map((key) => loader.load(key));
+    expect(new Set(hits).size).toBe(4);
+    expect(hits[2]).toBe(hits[4]);
+    expect(hits[3]).toBe(hits[5]);
+    expect(hits[4]).toBe(hits[6]);
+    expect(await Promise.all(hits)).toEqual([1, 2, 1, 2, 1, 2, 1]);
     expect(await loader.load(1)).toBe(1);
+  });
+
+  it('rejects with the error of its own key, and of its own batch, whatever the others come to', async () => {
+    const loader = new DataLoader<number, number>(async (keys) => {
+      if (keys.includes(9)) throw new Error('batch');
+      return keys.map((key) => (key % 2 === 0 ? key : new Error(`odd ${key}`)));
+    });
+    const settled = await Promise.allSettled([1, 2, 3, 1].map((key) => loader.load(key)));
+    expect(settled.map((one) => (one.status === 'fulfilled' ? one.value : one.reason.message))).toEqual([
+      'odd 1',
+      2,
+      'odd 3',
+      'odd 1',
+    ]);
+    const failed = await Promise.allSettled([9, 8].map((key) => loader.load(key)));
+    expect(failed.map((one) => one.status === 'rejected' && one.reason.message)).toEqual(['batch', 'batch']);
   });
 });
 

@@ -1,4 +1,12 @@
-import { type Ending, KEY_MODULUS, type LoaderSetup, MAX_WAIT_MS, WINDOW_MS } from './loader-setup.ts';
+import {
+  type Ending,
+  KEY_MODULUS,
+  keyLoadedInside,
+  type LoaderSetup,
+  MAX_WAIT_MS,
+  MOST_LOADING_CALLS,
+  WINDOW_MS,
+} from './loader-setup.ts';
 import {
   type ModelBatch,
   ModelCache,
@@ -21,6 +29,10 @@ export class LoaderModel {
   readonly calls: ModelCall[] = [];
   readonly stats = { loads: 0, hits: 0, batches: 0, keysLoaded: 0, largestBatch: 0, batchFailures: 0, queuedKeys: 0 };
   running = 0;
+  /** What `onBatch` is told, in order: size, milliseconds of waiting and of running, outcome. */
+  readonly told: [number, number, number, string][] = [];
+  readonly #loadInside: () => ModelLoad;
+  #inside = false;
   readonly #setup: LoaderSetup;
   readonly #time = new ModelTime();
   readonly #owners: ModelOwner[];
@@ -35,8 +47,10 @@ export class LoaderModel {
   #emitted: { load: ModelLoad; outcome: string }[] = [];
   #passing = false;
 
-  constructor(setup: LoaderSetup) {
+  /** `loadInside`: the next load that the batch function has made, in its own call. */
+  constructor(setup: LoaderSetup, loadInside: () => ModelLoad) {
     this.#setup = setup;
+    this.#loadInside = loadInside;
     const { cache, views, orderedHits, dedupe, partitioned, maxEntries, ttlMs } = setup;
     const now = () => this.#time.now;
     const view = (partition: number): ModelOwner => ({
@@ -52,7 +66,7 @@ export class LoaderModel {
         cache: cache === 'cacheMap' ? new ModelCache(now) : own,
         knowsPartitions: cache !== 'cacheMap',
         ordered: orderedHits,
-        dedupe: cache === 'off' ? dedupe : views && cache === 'own',
+        dedupe: cache === 'off' && dedupe,
         partition: (key) => (partitioned ? key % 2 : undefined),
       },
       ...(views ? [view(0), view(1)] : []),
@@ -123,7 +137,7 @@ export class LoaderModel {
     if (batch.dispatched) return;
     this.#close(batch);
     if (batch.keys.length === 0) this.#answerHits(batch);
-    else if (this.running >= this.#setup.maxConcurrentBatches) this.#waiting.push(batch);
+    else if (this.running >= this.#setup.maxConcurrentBatches && !batch.urgent) this.#waiting.push(batch);
     else this.#run(batch);
   }
 
@@ -151,7 +165,11 @@ export class LoaderModel {
   }
 
   #owner(by: number): ModelOwner {
-    return this.#owners[by % this.#owners.length] as ModelOwner;
+    const [loader] = this.#owners as [ModelOwner];
+    const owner = this.#owners[by % this.#owners.length] as ModelOwner;
+    // With the first view: others ask for keys now too.
+    if (owner !== loader && this.#setup.cache !== 'off') loader.dedupe = true;
+    return owner;
   }
 
   #cacheKey(key: number): number {
@@ -177,13 +195,14 @@ export class LoaderModel {
     this.stats.queuedKeys += 1;
     batch.keys.push(key);
     batch.entries.push(entry);
-    if (owner.dedupe) batch.located.set(this.#cacheKey(key), entry);
+    batch.located.set(this.#cacheKey(key), entry);
     return entry;
   }
 
   #hit(owner: ModelOwner, entry: ModelEntry, partition: unknown, load: ModelLoad): void {
     this.stats.hits += 1;
     const source = entry.outcome === undefined ? entry.batch : undefined;
+    if (source !== undefined && this.#inside) this.#hurry(source);
     const waitsForNoBatch = !owner.ordered || (owner.knowsPartitions && entry.kept);
     if (waitsForNoBatch) {
       this.#stay(load, source);
@@ -239,10 +258,11 @@ export class LoaderModel {
 
   #begin(partition: unknown): ModelBatch {
     const { now } = this.#time;
-    const flags = { due: false, dispatched: false, running: false, settled: false, aborted: false, pinned: false };
+    const flags = { due: false, dispatched: false, running: false, settled: false };
+    const more = { urgent: false, aborted: false, pinned: false };
     const lists = { keys: [], entries: [], located: new Map(), hits: [] };
-    const times = { openedAt: now, joinedAt: now, timer: undefined };
-    const batch: ModelBatch = { partition, weight: 0, waiters: 0, ...lists, ...times, ...flags };
+    const times = { openedAt: now, joinedAt: now, startedAt: undefined, timer: undefined };
+    const batch: ModelBatch = { partition, weight: 0, waiters: 0, ...lists, ...times, ...flags, ...more };
     this.#open.set(partition, batch);
     this.#schedule(batch);
     return batch;
@@ -277,8 +297,22 @@ export class LoaderModel {
   #joined(batch: ModelBatch): void {
     const { maxBatchSize, maxBatchWeight = Number.POSITIVE_INFINITY } = this.#setup;
     batch.joinedAt = this.#time.now;
+    if (this.#inside) this.#hurry(batch);
     if (batch.due) this.dispatch(batch);
     else if (batch.keys.length >= maxBatchSize || batch.weight >= maxBatchWeight) this.#hasNoRoom(batch);
+  }
+
+  /** A load in the batch function waits for `batch`: a batch that holds a place must not wait for it to be free. */
+  #hurry(batch: ModelBatch): void {
+    const { maxConcurrentBatches, schedule } = this.#setup;
+    if (maxConcurrentBatches === Number.POSITIVE_INFINITY && schedule !== 'adaptive') return;
+    batch.urgent = true;
+    const at = this.#waiting.indexOf(batch);
+    if (at >= 0) {
+      this.#waiting.splice(at, 1);
+      this.#run(batch);
+    }
+    if (schedule === 'adaptive' && !batch.dispatched) this.#soon.push(batch);
   }
 
   #hasNoRoom(batch: ModelBatch): void {
@@ -295,6 +329,7 @@ export class LoaderModel {
     const { batchTimeoutMs, starts } = this.#setup;
     const size = batch.keys.length;
     batch.running = true;
+    batch.startedAt = this.#time.now;
     this.running += 1;
     this.stats.batches += 1;
     this.stats.keysLoaded += size;
@@ -303,7 +338,14 @@ export class LoaderModel {
     if (batchTimeoutMs !== undefined) batch.timer = this.#time.after(batchTimeoutMs, () => this.#timeOut(batch));
     const call = { batch, number: this.calls.length, open: true };
     this.calls.push(call);
-    if (starts[call.number % starts.length] === 'held') return;
+    const start = starts[call.number % starts.length];
+    if (start === 'loads' && call.number < MOST_LOADING_CALLS) {
+      const outside = this.#inside;
+      this.#inside = true;
+      this.load(0, keyLoadedInside(batch.keys[0] as number), this.#loadInside());
+      this.#inside = outside;
+    }
+    if (start === 'held' || start === 'loads') return;
     call.open = false;
     this.#fail(batch, 'ERR_BATCH_RESULT');
     this.#makeRoom();
@@ -329,6 +371,7 @@ export class LoaderModel {
       const at = this.#waiting.indexOf(batch);
       if (at >= 0) this.#waiting.splice(at, 1);
     }
+    this.#tell(batch, 'aborted');
     this.#endAll(batch, reason);
     batch.aborted = true;
   }
@@ -346,6 +389,7 @@ export class LoaderModel {
     }
     batch.settled = true;
     this.#time.cancel(batch.timer);
+    this.#tell(batch, 'success');
     this.#answerHits(batch);
     for (const [at, entry] of batch.entries.entries()) {
       const key = batch.keys[at] as number;
@@ -358,7 +402,13 @@ export class LoaderModel {
 
   #fail(batch: ModelBatch, outcome: string): void {
     this.stats.batchFailures += 1;
+    this.#tell(batch, 'failure');
     this.#endAll(batch, outcome);
+  }
+
+  #tell({ keys, openedAt, startedAt }: ModelBatch, outcome: string): void {
+    if (startedAt === undefined || this.#setup.onBatch === 'absent') return;
+    this.told.push([keys.length, startedAt - openedAt, this.#time.now - startedAt, outcome]);
   }
 
   #endAll(batch: ModelBatch, outcome: string): void {

@@ -3,7 +3,16 @@ import { createLoaders, DataLoader, type DataLoaderOptions, type Loader } from '
 import { ManualClock } from '@x/testkit';
 import { expect } from 'vitest';
 import { LoaderModel, outcomeOf } from './loader-model.ts';
-import { type Ending, KEY_MODULUS, type LoaderSetup, type LoaderStep, MAX_WAIT_MS, WINDOW_MS } from './loader-setup.ts';
+import {
+  type Ending,
+  KEY_MODULUS,
+  keyLoadedInside,
+  type LoaderSetup,
+  type LoaderStep,
+  MAX_WAIT_MS,
+  MOST_LOADING_CALLS,
+  WINDOW_MS,
+} from './loader-setup.ts';
 import type { ModelEntry, ModelLoad } from './model-parts.ts';
 
 type Value = { key: number; batch: number } | string | null | undefined;
@@ -47,7 +56,12 @@ class LoaderPlay {
   readonly #model: LoaderModel;
   readonly #clock = new ManualClock();
   readonly #loader: DataLoader<number, Value>;
-  readonly #by: Loader<number, Value>[];
+  /** The loader itself, then its views. */
+  readonly #by: (() => Loader<number, Value>)[];
+  /** Loads that the batch function has made, for the model's to make after it. */
+  readonly #inside: ModelLoad[] = [];
+  /** What `onBatch` has been told. */
+  readonly #told: [number, number, number, string | undefined][] = [];
   readonly #calls: Call[] = [];
   readonly #asked: Asked[] = [];
   readonly #byHand: (() => void)[] = [];
@@ -58,7 +72,12 @@ class LoaderPlay {
 
   constructor(setup: LoaderSetup) {
     this.#setup = setup;
-    this.#model = new LoaderModel(setup);
+    this.#model = new LoaderModel(setup, () => {
+      // The loader has called its batch function first, and the load is there.
+      const next = this.#inside.shift();
+      if (next === undefined) throw new Error('the model loads what the loader has not');
+      return next;
+    });
     const shared = createLoaders(() => ({
       loader: new DataLoader<number, Value>(
         (keys, { signal }) => this.#call(keys as number[], signal),
@@ -66,9 +85,8 @@ class LoaderPlay {
       ),
     }));
     this.#loader = shared.loader;
-    this.#by = setup.views
-      ? [shared.loader, shared.for({ partition: 0 }).loader, shared.for({ partition: 1 }).loader]
-      : [shared.loader];
+    const views = [{ partition: 0 }, { partition: 1 }].map((ctx) => () => shared.for(ctx).loader);
+    this.#by = [() => shared.loader, ...(setup.views ? views : [])];
   }
 
   /** Takes a step; a promise only of one that lets promise callbacks or turns pass. */
@@ -123,7 +141,7 @@ class LoaderPlay {
     }
     expect(this.#clock.pendingTimers).toBe(0);
     expect(this.#loader.stats()).toMatchObject({ queuedKeys: 0, runningBatches: 0 });
-    for (const owner of this.#by) owner.clearAll();
+    for (const owner of this.#by) owner().clearAll();
     // The loader holds its batch function and with it the play: what the play remembers must not be laid to the loader.
     for (const list of [this.#calls, this.#asked, this.#primed]) list.length = 0;
     return { batches: this.#loader.stats().batches, outcomes, loader: this.#loader, made: this.#made };
@@ -132,15 +150,19 @@ class LoaderPlay {
   #load({ by, key, leaves }: LoaderStep & { do: 'load' }): void {
     const asked = this.#ask([key], leaves);
     const { controller } = asked;
-    if (leaves === 'already') controller?.abort(asked.loads[0]?.reason);
-    const load = this.#owner(by).load(key, controller && { signal: controller.signal });
+    const modelled = asked.loads[0] as ModelLoad;
+    if (leaves === 'already') controller?.abort(modelled.reason);
+    this.#loadOne(asked, this.#owner(by), key);
+    if (leaves === 'already') modelled.outcome = modelled.reason;
+    else this.#model.load(by, key, modelled);
+  }
+
+  #loadOne(asked: Asked, owner: Loader<number, Value>, key: number): void {
+    const { controller } = asked;
     const tell = (what: unknown) => {
       asked.outcomes = [shown(what)];
     };
-    load.then(tell, tell);
-    const modelled = asked.loads[0] as ModelLoad;
-    if (leaves === 'already') modelled.outcome = modelled.reason;
-    else this.#model.load(by, key, modelled);
+    owner.load(key, controller && { signal: controller.signal }).then(tell, tell);
   }
 
   #loadMany({ by, keys, leaves }: LoaderStep & { do: 'load many' }): void {
@@ -237,24 +259,28 @@ class LoaderPlay {
 
   // The adaptive schedule looks at the loop four times, and again if a batch ends meanwhile; a sliding window ends after eight turns.
   async #turns(): Promise<void> {
-    const { schedule } = this.#setup;
+    const { schedule, starts } = this.#setup;
     const turns = schedule === 'adaptive' || schedule === 'sliding window' ? 12 : 2;
-    for (let i = 0; i < turns; i += 1) await new Promise((resolve) => setImmediate(resolve));
+    // A batch function that loads begins a batch, whose batch function may load.
+    const batches = starts.includes('loads') ? 1 + MOST_LOADING_CALLS : 1;
+    for (let i = 0; i < turns * batches; i += 1) await new Promise((resolve) => setImmediate(resolve));
   }
 
   #compareCalls(): void {
-    const { calls, stats, byHand, running } = this.#model;
+    const { calls, stats, byHand, running, told } = this.#model;
     const { queueWaitMs: _waited, ...counted } = this.#loader.stats();
     expectSame(
       {
         calls: this.#calls.map(({ keys, signal }) => [keys, signal.aborted]),
         stats: counted,
         byHand: this.#byHand.length,
+        told: this.#told,
       },
       {
         calls: calls.map(({ batch }) => [batch.keys, batch.aborted]),
         stats: { ...stats, runningBatches: running },
         byHand: byHand.length,
+        told,
       },
     );
   }
@@ -276,11 +302,17 @@ class LoaderPlay {
     const modelled = [...keys];
     expect(keys.length).toBeLessThanOrEqual(maxBatchSize);
     this.#running += 1;
-    expect(this.#running).toBeLessThanOrEqual(maxConcurrentBatches);
+    // What a batch function loads itself needs no place.
+    if (!starts.includes('loads')) expect(this.#running).toBeLessThanOrEqual(maxConcurrentBatches);
     this.#made.push(new WeakRef(keys), new WeakRef(signal));
-    const call: Call = { keys: modelled, signal, open: start === 'held', settle: () => {} };
+    const call: Call = { keys: modelled, signal, open: start === 'held' || start === 'loads', settle: () => {} };
     this.#calls.push(call);
-    if (start !== 'held') this.#running -= 1;
+    if (!call.open) this.#running -= 1;
+    if (start === 'loads' && number < MOST_LOADING_CALLS) {
+      const asked = this.#ask([keyLoadedInside(modelled[0] as number)], 'never');
+      this.#inside.push(asked.loads[0] as ModelLoad);
+      this.#loadOne(asked, this.#loader, keyLoadedInside(modelled[0] as number));
+    }
     if (start === 'throws') throw new Error('thrown');
     if (start === 'gives no promise') return 7 as never;
     return new Promise((resolve, reject) => {
@@ -316,7 +348,7 @@ class LoaderPlay {
   }
 
   #owner(by: number): Loader<number, Value> {
-    return this.#by[by % this.#by.length] as Loader<number, Value>;
+    return (this.#by[by % this.#by.length] as () => Loader<number, Value>)();
   }
 
   #options(): DataLoaderOptions<number, Value, number> {
@@ -328,6 +360,7 @@ class LoaderPlay {
       partitioned,
       starts: _starts,
       views: _views,
+      onBatch,
       ...same
     } = this.#setup;
     const { maxEntries, ttlMs, ...rest } = same;
@@ -351,6 +384,12 @@ class LoaderPlay {
       ...(sameKeys && { cacheKeyFn: (key: number) => key % KEY_MODULUS }),
       ...(partitioned && {
         partition: (key: number, ctx: unknown) => (ctx as { partition: number } | undefined)?.partition ?? key % 2,
+      }),
+      ...(onBatch !== 'absent' && {
+        onBatch: ({ size, waitMs, runMs, outcome }) => {
+          this.#told.push([size, waitMs, runMs, outcome]);
+          if (onBatch === 'throws') throw new Error('told');
+        },
       }),
       clock: this.#clock,
     };

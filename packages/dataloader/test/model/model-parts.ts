@@ -25,7 +25,7 @@ export interface ModelOwner {
   /** Whether the cache knows partitions. A user's `cacheMap` does not. */
   readonly knowsPartitions: boolean;
   readonly ordered: boolean;
-  readonly dedupe: boolean;
+  dedupe: boolean;
   readonly partition: (key: number) => unknown;
 }
 
@@ -36,11 +36,14 @@ export interface ModelBatch {
   readonly located: Map<number, ModelEntry>;
   readonly openedAt: number;
   joinedAt: number;
+  startedAt: number | undefined;
   weight: number;
   due: boolean;
   dispatched: boolean;
   running: boolean;
   settled: boolean;
+  /** A load in the batch function waits for it: it needs no place. */
+  urgent: boolean;
   aborted: boolean;
   pinned: boolean;
   waiters: number;
