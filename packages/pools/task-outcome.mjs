@@ -14,9 +14,10 @@ class NotCloneable {
  */
 export function sendFailuresInstead(isBusy) {
   const { postMessage } = MessagePort.prototype;
-  MessagePort.prototype.postMessage = function (message, ...rest) {
+  // Without a list of arguments, which a task that has broken arrays would have broken for all others.
+  MessagePort.prototype.postMessage = function (message, transfer) {
     try {
-      return postMessage.call(this, message, ...rest);
+      return postMessage.call(this, message, transfer);
     } catch (error) {
       if (isBusy() || !isResponse(message)) throw error;
       postMessage.call(this, { ...message, result: null, error: new NotCloneable(textOf(error)) });

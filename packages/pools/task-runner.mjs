@@ -17,6 +17,8 @@ process.on('uncaughtException', (error) => {
   parentPort.postMessage({ late: cloneable(error) });
 });
 
+/** Tasks share their globals; without this one the thread answers nobody. */
+const own = process;
 const exit = process.exit;
 process.exit = (code) => {
   if (isLate()) throw new Error(`process.exit(${code ?? ''}) by a task that was over`);
@@ -66,7 +68,7 @@ function perform(task, input, call, context) {
   } catch (error) {
     throw thrown(error);
   } finally {
-    if (!lasts) call.over = true;
+    if (!lasts) end(call);
   }
 }
 
@@ -76,8 +78,13 @@ async function outcome(promise, call) {
   } catch (error) {
     throw thrown(error);
   } finally {
-    call.over = true;
+    end(call);
   }
+}
+
+function end(call) {
+  call.over = true;
+  if (globalThis.process !== own) globalThis.process = own;
 }
 
 /** An export of that name, or a member of a default export that is an object. */
