@@ -58,7 +58,7 @@ test('permits never exceed the limit and never leak, and everyone is answered on
         maxQueue: fc.integer({ min: 0, max: 6 }),
         order: fc.constantFrom('fifo' as const, 'lifo' as const, 'adaptive' as const),
       }),
-      fc.array(step, { maxLength: 60 }),
+      fc.array(step, { maxLength: 60, size: 'max' }),
       async (options, steps) => {
         const clock = new ManualClock();
         const limiter = new ConcurrencyLimiter({ ...options, clock, queueTimeoutMs: 50 });
@@ -200,7 +200,7 @@ test('the queue keeps its order, whoever leaves it', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.constantFrom('fifo' as const, 'lifo' as const),
-      fc.array(fc.boolean(), { minLength: 1, maxLength: 30 }),
+      fc.array(fc.boolean(), { minLength: 1, maxLength: 30, size: 'max' }),
       async (order, stays) => {
         const limiter = new ConcurrencyLimiter({ limit: 1, order });
         const permit = limiter.tryAcquire();

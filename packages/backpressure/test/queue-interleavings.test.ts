@@ -29,7 +29,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 
 test('what was accepted is taken exactly once, in order, and what was not accepted never, under any interleaving', async () => {
   await fc.assert(
-    fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 80 }), async (maxSize, steps) => {
+    fc.asyncProperty(fc.integer({ min: 1, max: 4 }), fc.array(step, { maxLength: 80, size: 'max' }), async (maxSize, steps) => {
       const clock = new ManualClock();
       const queue = new BackpressureQueue<number>({ maxSize, clock });
       const accepted = new Set<number>();

@@ -79,7 +79,7 @@ test('each call is told what a plain model of the queue tells it, in any order o
       weighted(2, step('turn')),
       weighted(1, step('close')),
     ),
-    { maxLength: 120 },
+    { maxLength: 120, size: 'max' },
   );
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: 1, max: 5 }), steps, fc.boolean(), async (maxSize, given, mayClose) => {

@@ -66,6 +66,7 @@ describe('a rate limiter', () => {
         fc.record({ limit: fc.integer({ min: 1, max: 50 }), burst: fc.integer({ min: 1, max: 20 }) }),
         fc.array(fc.record({ wait: fc.integer({ min: 0, max: 300 }), cost: fc.integer({ min: 1, max: 20 }) }), {
           maxLength: 60,
+          size: 'max',
         }),
         ({ limit, burst }, calls) => {
           const { limiter, clock } = setUp({ limit, burst });

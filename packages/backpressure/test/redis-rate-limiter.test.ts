@@ -274,7 +274,7 @@ test('alone it decides as a RateLimiter does, whatever the calls cost', async ()
   await fc.assert(
     fc.asyncProperty(
       fc.record({ limit: fc.integer({ min: 1, max: 7 }), burst: fc.integer({ min: 1, max: 9 }) }),
-      fc.array(fc.integer({ min: 1, max: 20 }), { maxLength: 15 }),
+      fc.array(fc.integer({ min: 1, max: 20 }), { maxLength: 15, size: 'max' }),
       async (rate, costs) => {
         prefix = `test-${process.pid}-${tests++}:`;
         // Nothing comes back while it is tried.

@@ -22,7 +22,7 @@ test('a client throttle refuses with max(0, (requests − k·accepts) / (request
   const abort = fc.record({ do: fc.constant('abort' as const), which: fc.nat(20) });
   const steps = fc.array(
     fc.oneof({ weight: 8, arbitrary: call }, { weight: 2, arbitrary: wait }, { weight: 2, arbitrary: abort }),
-    { maxLength: 100 },
+    { maxLength: 100, size: 'max' },
   );
   await fc.assert(
     fc.asyncProperty(fc.double({ min: 1, max: 4, noNaN: true }), steps, async (k, given) => {
@@ -94,7 +94,7 @@ test('a retry budget allows as many retries as its share of the calls and its mi
       // Fractions that are exact, so that no sum is a matter of rounding.
       fc.constantFrom(0, 0.125, 0.25, 0.5, 1),
       fc.constantFrom(0, 0.5, 1, 3),
-      fc.array(step, { maxLength: 200 }),
+      fc.array(step, { maxLength: 200, size: 'max' }),
       (ratio, minRetriesPerSecond, steps) => {
         const clock = new ManualClock({ now: 0 });
         const budget = new RetryBudget({ ratio, minRetriesPerSecond, windowMs, clock });
