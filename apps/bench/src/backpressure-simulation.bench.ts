@@ -1,5 +1,4 @@
 import { printGoals } from './backpressure-simulation/goals.ts';
-import { printGrid } from './backpressure-simulation/grid.ts';
 import { oracle, type Policy, policies } from './backpressure-simulation/policies.ts';
 import { brownedOut, decimals, goodput, mean, recovered, seeds } from './backpressure-simulation/scenarios.ts';
 
@@ -9,7 +8,7 @@ const peerSeeds = seeds.slice(0, 3);
 
 /**
  * Ten workers of 10 ms with exponential times, answers of use within 100 ms: how much of the capacity each policy turns into
- * answers in time. Then a grid that nothing was tuned on.
+ * answers in time.
  */
 export async function runBackpressureSimulationBench(): Promise<void> {
   console.log(
@@ -30,7 +29,6 @@ export async function runBackpressureSimulationBench(): Promise<void> {
   print('', [...loads.map((load) => `${load}x`), 'brown exp', 'brown const', 'after 10x']);
   for (const [name, policy] of Object.entries(policies)) await printRow(name, policy);
   await printRow('best: our queue, knows W', oracle(10));
-  await printGrid();
 }
 
 async function printRow(name: string, policy: Policy): Promise<void> {

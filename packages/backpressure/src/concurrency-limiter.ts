@@ -5,7 +5,8 @@ import { outcomeOf } from './classify-outcome.ts';
 import type { Clock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { IdleWaiters } from './idle-waiters.ts';
-import { type Ending, runLeavable } from './leavable-run.ts';
+import { LateShare } from './late-share.ts';
+import { runLeavable } from './leavable-run.ts';
 import {
   type AcquireOptions,
   type ConcurrencyLimiterOptions,
@@ -36,6 +37,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   readonly #time: SampledClock;
   readonly #waiting: LimiterQueue;
   readonly #giveBack: GiveBack = (startedAt, inFlight, outcome) => this.#leave(startedAt, inFlight, outcome);
+  readonly #late = new LateShare(0.5);
   readonly #retry: RetryEstimate;
   readonly #idle = new IdleWaiters();
   readonly #abandoned = new AbandonedWork();
@@ -96,16 +98,16 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     throw error;
   };
 
-  async #runNow<T>(fn: Work<T>, startedAt: number): Promise<T> {
+  async #runNow<T>(fn: Work<T>, startedAt: number, deadlineMs?: number): Promise<T> {
     const inFlight = this.#inFlight;
     let value: T;
     try {
       value = await fn(new UnabortableContext());
     } catch (error) {
-      this.#leave(startedAt, inFlight, this.#judge({ error }));
+      this.#leave(startedAt, inFlight, outcomeOf({ error }, this.#classify), deadlineMs);
       throw error;
     }
-    this.#leave(startedAt, inFlight, this.#judgeValue(value));
+    this.#leave(startedAt, inFlight, this.#judgeValue(value), deadlineMs);
     return value;
   }
 
@@ -219,20 +221,20 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   /** Gives a permit back and lets others in. */
-  #leave(startedAt: number, inFlight: number, outcome: Outcome): void {
+  #leave(startedAt: number, inFlight: number, outcome: Outcome, deadlineMs?: number): void {
     this.#inFlight--;
     this.#completed++;
     const untimed = Number.isNaN(startedAt);
     if (untimed) {
       this.#untimed++;
       this.#retry.moved(Number.NaN);
-    } else this.#timed(startedAt, inFlight, outcome);
+    } else this.#timed(startedAt, inFlight, outcome, deadlineMs);
     if (this.#waiting.size > 0) this.#letIn(untimed && this.#time.timesAll ? this.#time.now() : this.#time.latest);
     else if (this.#inFlight === 0 && this.#idle.any) this.#idle.tell();
   }
 
   /** Takes in how long work took; it stands for those before it that were not timed. */
-  #timed(startedAt: number, inFlight: number, outcome: Outcome): void {
+  #timed(startedAt: number, inFlight: number, outcome: Outcome, deadlineMs: number | undefined): void {
     const now = this.#time.now();
     // A clock that is set back must not take away from sums.
     const runMs = Math.max(0, now - startedAt);
@@ -240,8 +242,10 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     this.#untimed = 0;
     this.#runTimes.add(runMs, outcome === 'ignore');
     this.#retry.moved(now);
-    if (this.#adaptive === undefined || outcome === 'ignore') return;
-    this.#adaptive.record(now, runMs, inFlight, outcome === 'failure');
+    if (this.#adaptive === undefined) return;
+    const seen = deadlineMs === undefined ? outcome : this.#late.judge(outcome, runMs > deadlineMs, this.#limit);
+    if (seen === 'ignore') return;
+    this.#adaptive.record(now, runMs, inFlight, seen === 'failure');
     this.#limit = Math.max(1, this.#adaptive.limit);
   }
 
@@ -264,12 +268,12 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   async #runWith<T>(fn: Work<T>, options: RunOptions): Promise<T> {
-    const { signal, timeoutMs } = options;
+    const { signal, timeoutMs, deadlineMs } = options;
     if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
     checkSignal(signal);
     signal?.throwIfAborted();
     const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
-    if (signal === undefined && timeoutMs === undefined) return this.#runNow(fn, startedAt);
+    if (signal === undefined && timeoutMs === undefined) return this.#runNow(fn, startedAt, deadlineMs);
     const inFlight = this.#inFlight;
     if (signal?.aborted) {
       this.#leave(startedAt, inFlight, 'ignore');
@@ -283,17 +287,13 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       onLeft: () => this.#abandoned.left(),
       onEnded: (ending) => {
         if (ending.leftBy !== undefined) this.#abandoned.ended();
-        this.#leave(startedAt, inFlight, this.#judge(ending));
+        this.#leave(startedAt, inFlight, outcomeOf(ending, this.#classify), deadlineMs);
       },
     });
   }
 
-  #judge(ending: Ending): Outcome {
-    return outcomeOf(ending, this.#classify);
-  }
-
   /** Without an adaptive limit there is nothing a value could tell. */
   #judgeValue(value: unknown): Outcome {
-    return this.#adaptive === undefined ? 'success' : this.#judge({ value });
+    return this.#adaptive === undefined ? 'success' : outcomeOf({ value }, this.#classify);
   }
 }

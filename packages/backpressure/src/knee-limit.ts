@@ -19,9 +19,11 @@ export interface KneeLimitOptions {
  *
  * Under lasting load there are no calls of the first kind, so for some of them, now and then, the limit is lowered to 0.65 L
  * (as BBR's ProbeRTT does; Cardwell and others, ACM Queue 14(5), 2016); the longer the answers agree, the rarer. Run
- * times count up to four times their geometric mean, or a few very long calls would drown all others. While the
- * answers have one direction the estimate follows them quickly, else slowly: noise is averaged out.
- * A call that failed for overload makes the limit smaller by a tenth, at most once in 100 ms and ten calls.
+ * times count up to four times their geometric mean, or a few very long calls would drown all others. The first answers
+ * are taken in whole until one points the other way; from then on the estimate is their mean (the n-th has the weight 1/n, at
+ * least a fifth), and while they keep one direction it follows them faster.
+ * A call that failed for overload makes the limit smaller by a tenth, at most once in 100 ms and ten calls. Since 1 cannot be
+ * compared with less, the limit is 1 only at the start or where `maxLimit` is.
  */
 export class KneeLimit implements AdaptiveLimit {
   readonly #bounds: AdaptiveLimitBounds;
@@ -35,9 +37,11 @@ export class KneeLimit implements AdaptiveLimit {
   #direction = 0;
   /** Smoothed logarithm of answer / estimate: far from 0 where the answers have one direction. */
   #drift = 0;
+  /** Since the search ended. */
+  #answers = 0;
   #probeBeganAt: number | undefined;
   #probed = 0;
-  /** Calls of a probe end after it: no answer before. */
+  /** Calls of a probe end after it: no answer before, or the longest would be missing among the few. */
   #settledAt = Number.NEGATIVE_INFINITY;
   #lastAnswerAt: number | undefined;
   #probeGapMs = 0;
@@ -66,6 +70,7 @@ export class KneeLimit implements AdaptiveLimit {
       return;
     }
     if (now < this.#settledAt) return;
+    if (this.#full === 1 && this.#few.count >= this.#enough) this.#setKnee(leastKnee);
     for (const sample of [this.#few, this.#many]) {
       if (sample.count < this.#enough && now - sample.beganAt > Math.max(1_000, 30 * sample.mean)) sample.clear();
     }
@@ -109,7 +114,7 @@ export class KneeLimit implements AdaptiveLimit {
   #endProbe(now: number): void {
     const tookMs = now - (this.#probeBeganAt ?? now);
     this.#probeBeganAt = undefined;
-    this.#settledAt = now + 2 * this.#many.mean;
+    this.#settledAt = now + 5 * this.#few.mean;
     // Whatever the calls take, probes take a small part of the time.
     this.#probeGapMs = Math.max(this.#probeGapMs, 4 * tookMs);
   }
@@ -117,24 +122,32 @@ export class KneeLimit implements AdaptiveLimit {
   #answer(now: number): void {
     const ratio = this.#many.mean > 0 ? this.#few.mean / this.#many.mean : 1;
     // The knee is not outside of what was looked at. Symmetrical, so that noise does not push one way.
-    const answer = this.#full * Math.min(1 / few, Math.max(few, ratio));
+    const least = this.#leastRatio;
+    const answer = this.#full * Math.min(1 / few, Math.max(least, ratio));
     const error = Math.log(answer / this.#knee);
     this.#drift += (error - this.#drift) * 0.4;
     if (this.#direction !== 0 && Math.sign(error) !== this.#direction) this.#searching = false;
     this.#direction = Math.sign(error);
-    const gain = this.#searching ? 1 : Math.min(1, 0.2 * Math.max(1, (this.#drift / 0.15) ** 2));
-    this.#setKnee(this.#knee * Math.exp(gain * error));
-    const agrees = Math.abs(this.#drift) < 0.12;
-    const gap = agrees ? Math.min(maxProbeGapMs, this.#probeGapMs * 2) : 0;
+    if (!this.#searching) this.#answers++;
+    const weight = Math.max(1 / (1 + this.#answers), leastWeight);
+    this.#setKnee(this.#knee * Math.exp(Math.min(1, weight * Math.max(1, (this.#drift / 0.15) ** 2)) * error));
+    const agrees = Math.abs(this.#drift) < 0.12 && this.#answers >= answersForRest;
+    // The least ratio says only that the knee is no higher: no reason to ask more rarely.
+    const gap = agrees ? Math.min(maxProbeGapMs, this.#probeGapMs * (ratio > least ? 2 : 1)) : 0;
     this.#probeGapMs = Math.max(gap, this.#searching ? 0 : minProbeGapMs);
     this.#lastAnswerAt = now;
     this.#few.clear();
     this.#many.clear();
   }
 
+  /** Where calls are few, what is lowered is rounded down to a smaller share; below five that share would be too wide a range for noise. */
+  get #leastRatio(): number {
+    return this.#full >= 5 ? Math.min(few, this.#lowered / this.#full) : few;
+  }
+
   #cut(now: number): void {
     if (this.#callsSinceCut < 10 || now - this.#lastCutAt < 100) return;
-    this.#setKnee(this.#knee * 0.9);
+    if (this.#knee > leastKnee) this.#setKnee(this.#knee * 0.9);
     this.#lastCutAt = now;
     this.#callsSinceCut = 0;
     this.#failedSinceCut = false;
@@ -154,7 +167,10 @@ const minProbeGapMs = 300;
 const maxProbeGapMs = 8_000;
 const maxProbeMs = 5_000;
 const leastMs = 0.001;
-const leastKnee = 0.5;
+/** A service works on one call at least. */
+const leastKnee = 1;
+const leastWeight = 0.2;
+const answersForRest = 4;
 
 /** A mean over the last calls of a kind. */
 class Sample {

@@ -101,6 +101,28 @@ describe('KneeLimit', () => {
     expect([...seen].filter((each) => each < 11).every((each) => each >= 6)).toBe(true);
   });
 
+  /** In 20 seconds at ten workers. At any one moment it may be lowered for a probe. */
+  function highestOf(limit: KneeLimit, from: number): number {
+    let highest = 0;
+    for (let now = from; now < from + 20_000; highest = Math.max(highest, limit.limit)) now = busy(limit, now, 100, 10);
+    return highest;
+  }
+
+  test('comes back from the bottom, where a lower limit to compare with is hard to have', () => {
+    const limit = new KneeLimit();
+    for (let call = 0; call < 20_000; call++) limit.record(call * 10, 10, limit.limit, true);
+    expect(limit.limit).toBe(2);
+    expect(highestOf(limit, 200_000)).toBeGreaterThanOrEqual(10);
+  });
+
+  test('begins at 1 where it is told to, does not grow on failures, and grows once calls succeed', () => {
+    const limit = new KneeLimit({ initialLimit: 1 });
+    for (let call = 0; call < 1_000; call++) limit.record(call * 10, 10, 1, true);
+    expect(limit.limit).toBe(1);
+    expect(highestOf(limit, 10_000)).toBeGreaterThanOrEqual(10);
+    expect(highestOf(new KneeLimit({ initialLimit: 1, maxLimit: 1 }), 0)).toBe(1);
+  });
+
   test('follows a service that gets fewer workers, and more again', () => {
     const limit = new KneeLimit();
     let now = busy(limit, 0, 20_000, 10);
@@ -206,6 +228,74 @@ describe('a limiter with an adaptive limit', () => {
       [0, 1, true],
       [0, 1, false],
     ]);
+  });
+
+  /** So many calls one after the other, each with 50 ms of patience; whether each was recorded as overload. */
+  async function late(runsMs: readonly number[], leave = false): Promise<boolean[]> {
+    const { limiter, records, clock } = setUp();
+    for (const runMs of runsMs) {
+      const controller = new AbortController();
+      const work = async () => {
+        await clock.advance(runMs);
+        if (leave) controller.abort(new Error('gone'));
+      };
+      await limiter.run(work, { deadlineMs: 50, ...(leave && { signal: controller.signal }) }).catch(() => {});
+    }
+    return records.map(([, , failed]) => failed);
+  }
+
+  test('counts work that alone takes longer than its deadline as overload once half of it does', async () => {
+    const every = (n: number) => Array.from({ length: 200 }, (_, at) => (at % n === 0 ? 60 : 10));
+    expect((await late(every(1))).indexOf(true)).toBe(13);
+    expect((await late(every(3))).includes(true)).toBe(false);
+    expect((await late(new Array<number>(200).fill(50))).includes(true)).toBe(false);
+    const some = await late([...every(3), ...every(1)]);
+    expect(some.indexOf(true)).toBeGreaterThan(200);
+    expect(some.at(-1)).toBe(true);
+  });
+
+  test('the time in the queue makes no call late', async () => {
+    const { limiter, records, clock } = setUp();
+    for (let n = 0; n < 50; n++) {
+      // Most work is short, so that none is refused for its deadline.
+      for (let short = 0; short < 5; short++) await limiter.run(() => clock.advance(10));
+      const held = [limiter.tryAcquire(), limiter.tryAcquire()];
+      const queued = limiter.run(() => clock.advance(30), { deadlineMs: 50 });
+      await clock.advance(25);
+      held[0]?.ignore();
+      await queued;
+      held[1]?.ignore();
+    }
+    expect(records.filter(([runMs]) => runMs === 30)).toEqual(new Array(50).fill([30, 2, false]));
+  });
+
+  test('a call without a deadline is never late', async () => {
+    const { limiter, records, clock } = setUp();
+    for (let n = 0; n < 50; n++) await limiter.run(() => clock.advance(1_000));
+    expect(records).toEqual(new Array(50).fill([1_000, 1, false]));
+  });
+
+  test('one whose caller left after its deadline is late as well, one whose caller left before says nothing', async () => {
+    expect(await late(new Array<number>(30).fill(60), true)).toEqual(new Array<boolean>(17).fill(true));
+    expect(await late(new Array<number>(30).fill(40), true)).toEqual([]);
+  });
+
+  test('all that are in flight at once may be late without being many', async () => {
+    const clock = new ManualClock();
+    const failed: boolean[] = [];
+    const limit = { limit: 100, record: (_now: number, _ms: number, _n: number, fails: boolean) => failed.push(fails) };
+    const limiter = new ConcurrencyLimiter({ limit, clock });
+    const batch = async () => {
+      const all = Array.from({ length: 100 }, () =>
+        limiter.run(() => new Promise<void>((resolve) => clock.setTimeout(resolve, 60)), { deadlineMs: 50 }),
+      );
+      await clock.advance(60);
+      await Promise.all(all);
+    };
+    await batch();
+    expect(failed.some(Boolean)).toBe(false);
+    await batch();
+    expect(failed.slice(-50)).toEqual(new Array(50).fill(true));
   });
 
   test('asks classify, and bears that it throws', async () => {

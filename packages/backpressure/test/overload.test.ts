@@ -93,6 +93,26 @@ describe('KneeLimit', () => {
     expect(await goodput(new KneeLimit(), scenario)).toBeGreaterThan(atLeast);
   });
 
+  test.each([
+    ['exponential' as const, 2],
+    ['lognormal' as const, 2],
+    ['exponential' as const, 4],
+  ])('%s calls with little patience do not end up waiting for each other inside %d workers', async (kind, workers) => {
+    for (const seed of [1, 2, 3]) {
+      const scenario = { workers, service: serviceTimes[kind], deadlineMs: 50, load: () => 5, fromMs: 10_000, seed };
+      expect(await goodput(new KneeLimit(), scenario)).toBeGreaterThan(0.75);
+    }
+  });
+
+  test('does not settle below what the service works on at once', async () => {
+    for (let seed = 1; seed <= 5; seed++) {
+      const limit = new KneeLimit();
+      await simulateOverload(behind(limit), { load: () => 2, fromMs: 0, endMs: 13_000, seed });
+      expect(limit.limit).toBeGreaterThanOrEqual(10);
+      expect(limit.limit).toBeLessThan(20);
+    }
+  });
+
   test('is not led astray by a few very long calls', async () => {
     const scenario = { workers: 100, service: serviceTimes.bimodal, load: () => 2, fromMs: 10_000, endMs: 15_000 };
     expect(await goodput(new KneeLimit(), scenario)).toBeGreaterThan(0.7);

@@ -10,7 +10,7 @@ const gridSeeds = [1, 2];
 
 /** Two times the load on services that the defaults were not chosen for; beside it our queue with a limit of W, the number of workers. */
 export async function printGrid(): Promise<void> {
-  console.log('\nthe grid, at 2 times the load: ours / our queue with its limit fixed at W\n');
+  console.log('the grid, at 2 times the load: ours / our queue with its limit fixed at W\n');
   row('workers, service', ['50 ms', '200 ms', '1 s', '5 s']);
   const listed: string[] = [];
   for (const workers of [2, 10, 100]) {
