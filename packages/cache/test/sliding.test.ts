@@ -342,6 +342,21 @@ describe('renewing in a tier', () => {
     }
   });
 
+  test('a key is renewed once at a time', async () => {
+    const { store, tier, cache, use, settled } = start();
+    await cache.set('k', 1);
+    await store.clock.advance(200);
+    let answer: () => void = () => {};
+    tier.heldBack = new Promise((resolve) => {
+      answer = resolve;
+    });
+    for (let n = 0; n < 5; n++) expect(await use()).toBe(1);
+    expect(tier.gets).toBe(1);
+    answer();
+    await settled();
+    expect(tier.leases).toBe(1);
+  });
+
   test('a key is held while it is renewed, and no longer', async () => {
     const { store, tier, cache, use } = start();
     await cache.set('k', 1);
