@@ -161,3 +161,21 @@ test.each([
 ])('wrong options are refused: %j', (options, message) => {
   expect(() => withAdmission(ok, options as AdmissionOptions)).toThrow(`@x/backpressure: ${message}`);
 });
+
+test('a pipelined answer that fails when it has begun, before its turn, cuts the connection', async () => {
+  const limiter = new ConcurrencyLimiter({ limit: 2 });
+  let requests = 0;
+  const { port } = await serve(
+    (_request, response) => {
+      if (++requests === 1) return;
+      response.write('the beginning');
+      throw new Error('the rest will not come');
+    },
+    { limiter },
+  );
+  const { socket, text, closed } = await openRaw(port);
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
+  await closed;
+  expect(text()).toBe('');
+  await limiter.onIdle();
+});

@@ -203,3 +203,24 @@ describe('settleLimit', () => {
     await expect(run).rejects.toThrow('gone');
   });
 });
+
+test('an iterator that is stopped while it is asked is closed once, when it has answered', async () => {
+  const told: string[] = [];
+  const caller = new AbortController();
+  const items = {
+    [Symbol.iterator]: () => ({
+      next: () => {
+        told.push('asked');
+        caller.abort(new Error('enough'));
+        told.push('answered');
+        return { done: false, value: 1 };
+      },
+      return: () => {
+        told.push('closed');
+        return { done: true as const, value: undefined };
+      },
+    }),
+  };
+  await expect(mapLimit(items, 2, async (n) => n, { signal: caller.signal })).rejects.toThrow('enough');
+  expect(told).toEqual(['asked', 'answered', 'closed']);
+});

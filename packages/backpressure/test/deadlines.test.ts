@@ -72,3 +72,19 @@ test('nobody more important makes place for a newcomer, and critical work keeps 
   await Promise.all(all);
   expect(begun).toEqual(['critical 1', 'critical 2', 'critical 3', 'critical 4', 'critical 5']);
 });
+
+test('what has just as much time left as it may need is begun', async () => {
+  let now = 0;
+  const clock = { now: () => now, setTimeout: () => undefined, clearTimeout: () => {} };
+  const limiter = new ConcurrencyLimiter({ limit: 1, clock });
+  const takes20Ms = async (): Promise<void> => {
+    now += 20;
+  };
+  // The first calls are known as they were.
+  for (let n = 0; n < 3; n++) await limiter.run(takes20Ms);
+  const permit = limiter.tryAcquire();
+  const just = limiter.run(takes20Ms, { deadlineMs: 60 });
+  now += 40;
+  permit?.ignore();
+  await expect(just).resolves.toBeUndefined();
+});

@@ -354,3 +354,29 @@ describe('in the stats of a limiter', () => {
     expect(limiter.stats()).toMatchObject({ abandoned: 1, abandonedInFlight: 0, inFlight: 0 });
   });
 });
+
+test('a permit that comes when the client has gone begins nothing, and is given back', async () => {
+  const outcomes: string[] = [];
+  const permit = { release: () => void outcomes.push('release'), ignore: () => void outcomes.push('ignore') };
+  let grant: ((granted: typeof permit) => void) | undefined;
+  // One that does not look at its signal.
+  const limiter = {
+    tryAcquire: () => undefined,
+    acquire: () =>
+      new Promise<typeof permit>((resolve) => {
+        grant = resolve;
+      }),
+  };
+  let begun = 0;
+  const { port, connections } = await serve(() => void begun++, { limiter });
+  const { socket } = await openRaw(port);
+  socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => grant !== undefined);
+  socket.destroy();
+  await until(() => connections[0]?.destroyed === true);
+  await turn();
+  grant?.(permit);
+  await turn();
+  expect(begun).toBe(0);
+  expect(outcomes).toEqual(['ignore']);
+});

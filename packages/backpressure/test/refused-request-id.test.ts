@@ -99,3 +99,12 @@ test('a body that is late is not waited for', async () => {
   await until(() => text().includes('"id":null'));
   expect(text()).toContain('HTTP/1.1 503');
 });
+
+test('an id in a body that is not whole yet is not given back, though what is here can be read', async () => {
+  const { port } = await serve(() => {}, { shedder: { check: () => ({ reason: 'shed', retryAfterMs: 1 }) } });
+  const { socket, text } = await openRaw(port);
+  const body = '{"jsonrpc":"2.0","id":7,"method":"x"}';
+  socket.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length + 1}\r\n\r\n${body}`);
+  await until(() => text().includes('"error"'));
+  expect(text()).toContain('"id":null');
+});
