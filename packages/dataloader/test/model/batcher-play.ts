@@ -11,6 +11,7 @@ import {
   WRITE_WINDOW_MS,
   type WriteEnding,
 } from './batcher-setup.ts';
+import { expectSame, type Play, playSteps, settleOneOf } from './playing.ts';
 
 interface Item {
   id: number;
@@ -44,17 +45,11 @@ export interface PlayedBatcher {
 }
 
 /** Plays `steps` with a batcher and with the model of one, and compares them after each step. */
-export async function playBatcher(setup: BatcherSetup, steps: readonly BatcherStep[]): Promise<PlayedBatcher> {
-  const play = new BatcherPlay(setup);
-  for (const step of steps) {
-    // Nothing else may let promise callbacks run: the model counts on it.
-    const waits = play.step(step);
-    if (waits !== undefined) await waits;
-  }
-  return play.end();
+export function playBatcher(setup: BatcherSetup, steps: readonly BatcherStep[]): Promise<PlayedBatcher> {
+  return playSteps(new BatcherPlay(setup), steps);
 }
 
-class BatcherPlay {
+class BatcherPlay implements Play<BatcherStep, PlayedBatcher> {
   readonly #setup: BatcherSetup;
   readonly #model: BatcherModel;
   readonly #clock = new ManualClock();
@@ -212,13 +207,7 @@ class BatcherPlay {
   }
 
   #settle(which: number, ending: WriteEnding): void {
-    const open = this.#calls.filter((call) => call.open);
-    const call = open[which % Math.max(1, open.length)];
-    if (call === undefined) return;
-    const modelled = this.#model.calls[this.#calls.indexOf(call)];
-    if (modelled === undefined) throw new Error('a call that the model does not know');
-    call.settle(ending);
-    this.#model.settle(modelled, ending);
+    settleOneOf(this.#calls, this.#model, which, ending);
   }
 
   async #pass(): Promise<void> {
@@ -296,11 +285,6 @@ function results(items: readonly Item[], batch: number, ending: WriteEnding): un
   if (ending === 'a sparse array')
     return Object.assign(new Array(values.length), values.length > 1 && { 1: values[1] });
   return values;
-}
-
-/** `toEqual`, which is slow, only where the two differ. */
-function expectSame(actual: unknown, expected: unknown): void {
-  if (JSON.stringify(actual) !== JSON.stringify(expected)) expect(actual).toEqual(expected);
 }
 
 function shown(what: unknown): string {

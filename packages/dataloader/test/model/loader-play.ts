@@ -14,6 +14,7 @@ import {
   WINDOW_MS,
 } from './loader-setup.ts';
 import type { ModelEntry, ModelLoad } from './model-parts.ts';
+import { expectSame, type Play, playSteps, settleOneOf } from './playing.ts';
 
 type Value = { key: number; batch: number } | string | null | undefined;
 
@@ -41,17 +42,11 @@ export interface Played {
 }
 
 /** Plays `steps` with a loader and with the model of one, and compares them after each step. */
-export async function playLoader(setup: LoaderSetup, steps: readonly LoaderStep[]): Promise<Played> {
-  const play = new LoaderPlay(setup);
-  for (const step of steps) {
-    // Nothing else may let promise callbacks run: the model counts on it.
-    const waits = play.step(step);
-    if (waits !== undefined) await waits;
-  }
-  return play.end();
+export function playLoader(setup: LoaderSetup, steps: readonly LoaderStep[]): Promise<Played> {
+  return playSteps(new LoaderPlay(setup), steps);
 }
 
-class LoaderPlay {
+class LoaderPlay implements Play<LoaderStep, Played> {
   readonly #setup: LoaderSetup;
   readonly #model: LoaderModel;
   readonly #clock = new ManualClock();
@@ -221,13 +216,7 @@ class LoaderPlay {
   }
 
   #settle(which: number, ending: Ending): void {
-    const open = this.#calls.filter((call) => call.open);
-    const call = open[which % Math.max(1, open.length)];
-    if (call === undefined) return;
-    const modelled = this.#model.calls[this.#calls.indexOf(call)];
-    if (modelled === undefined) throw new Error('a call that the model does not know');
-    call.settle(ending);
-    this.#model.settle(modelled, ending);
+    settleOneOf(this.#calls, this.#model, which, ending);
   }
 
   #dispatch(which: number): void {
@@ -397,11 +386,6 @@ class LoaderPlay {
 }
 
 const ADAPTIVE_WAIT_MS = 10;
-
-/** `toEqual`, which is slow, only where the two differ. */
-function expectSame(actual: unknown, expected: unknown): void {
-  if (JSON.stringify(actual) !== JSON.stringify(expected)) expect(actual).toEqual(expected);
-}
 
 function shown(what: unknown): string {
   if (what instanceof Error) return (what as { code?: string }).code ?? what.message;
