@@ -280,6 +280,20 @@ describe('a limiter with an adaptive limit', () => {
     expect(await late(new Array<number>(30).fill(40), true)).toEqual([]);
   });
 
+  test('those who left before their deadline do not make the late ones fewer, and late work is late whatever came of it', async () => {
+    const { limiter, records, clock } = setUp();
+    for (let n = 0; n < 20; n++) {
+      const late = limiter.run(() => clock.advance(60).then(() => Promise.reject(new Error('no'))), { deadlineMs: 50 });
+      await expect(late).rejects.toThrow('no');
+      for (let left = 0; left < 2; left++) {
+        const controller = new AbortController();
+        const work = () => clock.advance(40).then(() => controller.abort(new Error('gone')));
+        await limiter.run(work, { deadlineMs: 50, signal: controller.signal }).catch(() => {});
+      }
+    }
+    expect(records).toEqual(new Array(7).fill([60, 1, true]));
+  });
+
   test('all that are in flight at once may be late without being many', async () => {
     const clock = new ManualClock();
     const failed: boolean[] = [];
