@@ -79,7 +79,9 @@ export class Flight {
       const stay = () => signal.removeEventListener('abort', leave);
       this.promise.then(stay, stay);
       this.promise.then(resolve, reject);
-      signal.addEventListener('abort', leave, { once: true });
+      // By the loader itself, perhaps.
+      if (signal.aborted) leave();
+      else signal.addEventListener('abort', leave, { once: true });
     });
   }
 

@@ -75,6 +75,8 @@ export class LeasedLoads {
       return await this.#runner.run(flight, loader, rules, token);
     } catch (error) {
       await this.#tiers.remotely((tier) => tier.release(key, token), undefined);
+      // Had somebody deleted the key just before the lease, the news of that would have been taken for news of the lease.
+      if (!flight.fence.broken) this.#tiers.memory.expire(key, clock.now());
       throw error;
     } finally {
       clock.clearTimeout(timer);

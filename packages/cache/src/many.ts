@@ -34,10 +34,9 @@ export class Many {
     const missing = without(keys, values);
     if (missing.length === 0) return values as T[];
     // What is fresh but may need a refresh is decided key by key.
-    const found = await this.#fetch(
-      missing.filter((key) => this.#tiers.inMemory(key)?.stale !== false),
-      rules,
-    );
+    const asked = missing.filter((key) => this.#tiers.inMemory(key)?.stale !== false);
+    const found = await unlessAborted(this.#fetch(asked, rules), signal);
+    signal?.throwIfAborted();
     const undecided = missing.filter((key) => !found.has(key));
     const loaded = await batchOf(undecided, loadMany, (key, loader) =>
       this.#loads.resolve(key, loader, { ...rules, waitForOthers: false }, signal, itsValue),
@@ -74,6 +73,18 @@ export class Many {
     });
     return values;
   }
+}
+
+/** The answer, or the reason of the signal as soon as it is aborted. */
+function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return answer;
+  return new Promise((resolve, reject) => {
+    const leave = () => reject(signal.reason);
+    const stay = () => signal.removeEventListener('abort', leave);
+    signal.addEventListener('abort', leave, { once: true });
+    answer.then(stay, stay);
+    answer.then(resolve, reject);
+  });
 }
 
 /** The keys, each once, that have no value yet. */

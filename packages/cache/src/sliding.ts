@@ -66,7 +66,11 @@ export class Sliding {
     const wallNow = this.#tiers.wallNow();
     if (found === undefined || found.freshUntil <= wallNow) {
       await this.#tiers.remotely((remote) => remote.release(key, token), undefined);
-      if (found === undefined) return 'unavailable';
+      if (found === undefined) {
+        // Deleted just before the lease, of which the news was taken for news of the lease.
+        if (!fence.broken) this.#tiers.memory.expire(key, this.#tiers.clock.now());
+        return 'unavailable';
+      }
       this.#tiers.admit(key, found, fence, rules);
       return 'lost';
     }

@@ -65,7 +65,6 @@ export class RedisTier implements RemoteTier {
     const envelopes = new Envelopes(settings);
     const index = new TagIndexes({
       commands,
-      clock,
       prefix,
       tagPrefix,
       onFirstUse: () => void feed.tellOfEviction(),

@@ -31,23 +31,30 @@ export class Script {
 const NOW = `local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
 
+/** The nodes' clocks may differ by so much: the index of a tag may lie on another than the value. */
+const CLOCK_SLACK_MS = 60_000;
+
 /**
  * Notes a key in the indexes of its tags (all keys but the first), drops the keys that are over, and keeps each index as long as its
- * last key. ARGV: key, until (wall clock), over before (wall clock), time to keep in ms (0: for ever).
+ * last key. All by the server's clock: a process whose own is off would drop what others have noted. ARGV: key, time to keep in ms (0: for ever).
  */
 const INDEX = `local function index(at)
+  ${NOW}
+  local forever = ARGV[2] == '0'
+  local over = '+inf'
+  if not forever then over = string.format('%.0f', now + ARGV[2]) end
   local kind = redis.call('TYPE', at).ok
   if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', at) end
   local known = redis.call('ZSCORE', at, ARGV[1])
-  if not known or ARGV[2] == '+inf' or (known ~= 'inf' and tonumber(known) < tonumber(ARGV[2])) then
-    redis.call('ZADD', at, ARGV[2], ARGV[1])
+  if not known or forever or (known ~= 'inf' and tonumber(known) < tonumber(over)) then
+    redis.call('ZADD', at, over, ARGV[1])
   end
-  redis.call('ZREMRANGEBYSCORE', at, '-inf', '(' .. ARGV[3])
+  redis.call('ZREMRANGEBYSCORE', at, '-inf', '(' .. string.format('%.0f', now - ${CLOCK_SLACK_MS}))
   local left = redis.call('PTTL', at)
-  if ARGV[4] == '0' then redis.call('PERSIST', at)
+  if forever then redis.call('PERSIST', at)
   elseif left == -1 then
-    if not known and redis.call('ZCARD', at) == 1 then redis.call('PEXPIRE', at, ARGV[4]) end
-  elseif left < tonumber(ARGV[4]) then redis.call('PEXPIRE', at, ARGV[4]) end
+    if not known and redis.call('ZCARD', at) == 1 then redis.call('PEXPIRE', at, ARGV[2]) end
+  elseif left < tonumber(ARGV[2]) then redis.call('PEXPIRE', at, ARGV[2]) end
 end
 local function indexAll()
   for at = 2, #KEYS do index(KEYS[at]) end
@@ -71,12 +78,12 @@ return now`);
 export const SET_UNTIL: Script = new Script(`
 ${INDEX}
 ${NOW}
-if now > tonumber(ARGV[6]) then
+if now > tonumber(ARGV[4]) then
   redis.call('DEL', KEYS[1])
   return 0
 end
 indexAll()
-if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[5]) else redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[4]) end
+if ARGV[2] == '0' then redis.call('SET', KEYS[1], ARGV[3]) else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[2]) end
 return 1`);
 
 /**
@@ -90,15 +97,15 @@ local format = string.sub(head, 1, 4)
 if format == 'xc2L' then return -math.max(1, redis.call('PTTL', KEYS[1])) end
 if format ~= 'xc2V' then
   indexAll()
-  redis.call('SET', KEYS[1], 'xc2L' .. ARGV[6], 'PX', ARGV[7])
+  redis.call('SET', KEYS[1], 'xc2L' .. ARGV[4], 'PX', ARGV[5])
   return 1
 end
 ${NOW}
 local held = tonumber(string.sub(head, 21, 35)) - now
 if held > 0 then return -held end
-if string.sub(head, 5, 20) ~= ARGV[5] then return 2 end
+if string.sub(head, 5, 20) ~= ARGV[3] then return 2 end
 indexAll()
-redis.call('SETRANGE', KEYS[1], 4, ARGV[6] .. string.format('%015.0f', now + tonumber(ARGV[7])))
+redis.call('SETRANGE', KEYS[1], 4, ARGV[4] .. string.format('%015.0f', now + tonumber(ARGV[5])))
 return 1`);
 
 /** ARGV: token, lease in ms. */
@@ -121,17 +128,20 @@ return 1`);
 /** Writes only where the token still stands. ARGV: those of the index, envelope, token. */
 export const STORE: Script = new Script(`
 ${INDEX}
-if redis.call('GETRANGE', KEYS[1], 4, 19) ~= ARGV[6] then return 0 end
+if redis.call('GETRANGE', KEYS[1], 4, 19) ~= ARGV[4] then return 0 end
 indexAll()
-if ARGV[4] == '0' then redis.call('SET', KEYS[1], ARGV[5]) else redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[4]) end
+if ARGV[2] == '0' then redis.call('SET', KEYS[1], ARGV[3]) else redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[2]) end
 return 1`);
 
-/** Makes a value stale from now on and takes away whatever lease there is; what another version of this package wrote goes altogether. ARGV: new version, now as 15 digits of wall-clock ms. */
+/** Makes a value stale from now on and takes away whatever lease there is; what another version of this package wrote goes altogether. ARGV: new version, now as 15 digits of wall-clock ms; the server's clock counts too, since the process's may be ahead. */
 export const EXPIRE: Script = new Script(`
 local head = redis.call('GETRANGE', KEYS[1], 0, 49)
 if head == '' then return 0 end
 if string.sub(head, 1, 4) ~= 'xc2V' then return redis.call('DEL', KEYS[1]) end
+${NOW}
 local fresh = string.sub(head, 36, 50)
-if fresh > ARGV[2] then fresh = ARGV[2] end
+for _, moment in ipairs({ ARGV[2], string.format('%015.0f', now) }) do
+  if fresh > moment then fresh = moment end
+end
 redis.call('SETRANGE', KEYS[1], 4, ARGV[1] .. '000000000000000' .. fresh)
 return 1`);

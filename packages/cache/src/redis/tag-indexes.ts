@@ -1,10 +1,8 @@
-import type { Clock } from '../clock.ts';
 import type { RedisCommands } from './redis-commands.ts';
 import { TAG } from './scripts.ts';
 
 export interface TagIndexesOptions {
   commands: RedisCommands;
-  clock: Clock;
   prefix: string;
   tagPrefix: string;
   /** Called before the first index is written. */
@@ -18,8 +16,6 @@ export interface IndexArguments {
   args: (string | number)[];
 }
 
-/** Clocks of processes may differ by so much. */
-const CLOCK_SLACK_MS = 60_000;
 const LONGEST_PX = 100 * 365 * 86_400_000;
 
 /** The indexes in Redis by which the keys of a tag are found. */
@@ -32,16 +28,14 @@ export class TagIndexes {
   }
 
   argumentsOf(key: string, tags: readonly string[], keepMs: number): IndexArguments {
-    const { clock, prefix, tagPrefix } = this.#options;
+    const { prefix, tagPrefix } = this.#options;
     if (tags.length > 0 && !this.#used) {
       this.#used = true;
       this.#options.onFirstUse();
     }
-    const now = clock.wallNow?.() ?? Date.now();
-    const until = keepMs === Number.POSITIVE_INFINITY ? '+inf' : Math.ceil(now + keepMs);
     return {
       keys: [prefix + key, ...tags.map((tag) => tagPrefix + tag)],
-      args: [key, until, now - CLOCK_SLACK_MS, expiry(keepMs) ?? 0],
+      args: [key, expiry(keepMs) ?? 0],
     };
   }
 
