@@ -88,10 +88,12 @@ return 1`);
 
 /**
  * Asks to load a key. ARGV: those of the index, version seen ('' for none), token, lease in ms. Answers 1 granted, 2 changed since, or held elsewhere for so many ms, as a negative number.
- * A value that is there stays readable: only its version and lease are written over.
+ * A value that is there stays readable: only its version and lease are written over. What is no value of ours gives way, of whatever type.
  */
 export const LEASE_KEY: Script = new Script(`
 ${INDEX}
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 local head = redis.call('GETRANGE', KEYS[1], 0, 34)
 local format = string.sub(head, 1, 4)
 if format == 'xc2L' then return -math.max(1, redis.call('PTTL', KEYS[1])) end
