@@ -44,3 +44,21 @@ test('what a process with a clock ahead expires is stale for others', async () =
   expect(await start().get('k')).toBeUndefined();
   expect(await start().lookup('k')).toMatchObject({ value: 1, stale: true });
 });
+
+test('an index remembers a key for as long as its value is kept, by the clock of Redis', async () => {
+  await start(DAY_MS).set('k', 1, { tags: ['t'] });
+  const [seconds] = await redis.outsider.time();
+  const until = Number(await redis.outsider.zscore('tag|off:t', 'k'));
+  expect(Math.abs(until - (Number(seconds) * 1_000 + 120_000))).toBeLessThan(30_000);
+});
+
+test('what is stale already is not made stale anew by expire', async () => {
+  const cache = start();
+  await cache.set('k', 1);
+  await cache.expire('k');
+  const fresh = () => redis.outsider.getrange('off:k', 35, 49);
+  const before = await fresh();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  await start().expire('k');
+  expect(await fresh()).toBe(before);
+});
