@@ -1,22 +1,12 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { Client } from 'undici';
+import type { Clock } from '../clock.ts';
 import { PoolError } from '../errors.ts';
 import { Connector } from './connector.ts';
 import type { AddressRule, Egress } from './egress.ts';
 import { type Connection, type Exchange, first, isBeingConnected, type Origin, type Waiting } from './origin.ts';
-
-export interface ConnectionLimits {
-  maxConnections: number;
-  maxKeepAliveConnections: number;
-  maxConnectionsPerOrigin: number | undefined;
-  maxQueued: number;
-  keepAliveMs: number;
-  connectTimeoutMs: number;
-  headersTimeoutMs: number;
-  bodyTimeoutMs: number;
-  http2: boolean;
-  tls: Record<string, unknown> | undefined;
-}
+import type { ConnectionLimits } from './pool-options.ts';
+import { Silence } from './silence.ts';
 
 /**
  * Every connection of a pool, under one budget over all origins. undici bounds connections for each origin only, and
@@ -26,6 +16,7 @@ export interface ConnectionLimits {
 export class Connections {
   readonly #limits: ConnectionLimits;
   readonly #egress: Egress;
+  readonly #clock: Clock;
   readonly #origins = new Map<string, Origin>();
   /** Connected and without work, the longest idle first. */
   readonly #idle = new Set<Connection>();
@@ -41,9 +32,10 @@ export class Connections {
   #order = 0;
   #closed = false;
 
-  constructor(limits: ConnectionLimits, egress: Egress, onConnectFailure: (hostname: string) => void) {
+  constructor(limits: ConnectionLimits, egress: Egress, clock: Clock, onConnectFailure: (hostname: string) => void) {
     this.#limits = limits;
     this.#egress = egress;
+    this.#clock = clock;
     this.#connector = new Connector(limits, egress, onConnectFailure);
   }
 
@@ -91,13 +83,16 @@ export class Connections {
     connection.served++;
     // Only when undici has told of the end of a response does it close a connection that is not to be kept (HTTP/1.0,
     // `connection: close`, after HEAD); what was put on it before would be lost.
-    if (connection.multiplexed) this.#settle(connection);
-    else queueMicrotask(() => this.#settle(connection));
+    if (connection.multiplexed) {
+      if (failed) connection.silence.failed(this.#clock.now());
+      else connection.silence.answered(connection.running > 0, this.#clock.now());
+      this.#settle(connection);
+    } else queueMicrotask(() => this.#settle(connection));
   }
 
   #settle(connection: Connection): void {
     if (connection.running === 0) {
-      if (connection.gone || this.#closed) this.#discard(connection);
+      if (connection.gone || this.#closed || connection.silence.tooLong) this.#discard(connection);
       else if (connection.connected) {
         if (connection.client.stats.connected) this.#rest(connection);
         else this.#discard(connection);
@@ -146,6 +141,7 @@ export class Connections {
       this.#free(origin, exchange) ?? (this.#mayOpen(origin, exchange) ? this.#open(origin) : undefined);
     if (connection === undefined) return false;
     if (connection.running === 0 && this.#idle.delete(connection)) origin.resting.pop();
+    if (connection.multiplexed) connection.silence.asked(this.#clock.now());
     connection.running++;
     this.#running++;
     exchange.start(connection);
@@ -155,7 +151,8 @@ export class Connections {
   #free(origin: Origin, exchange: Exchange): Connection | undefined {
     if (origin.protocol === 'multiplexed' && !exchange.exclusive) {
       for (const connection of origin.connections) {
-        if (connection.connected && connection.running > 0 && connection.running < maxStreams) return connection;
+        const { connected, running, silence } = connection;
+        if (connected && running > 0 && running < maxStreams && !silence.tooLong) return connection;
       }
     }
     return origin.resting.at(-1);
@@ -203,13 +200,17 @@ export class Connections {
       served: 0,
       connected: false,
       multiplexed: false,
+      silence: new Silence(),
       gone: false,
     };
     origin.connections.add(connection);
     client.on('connect', () => {
       connection.connected = true;
       // Without a word undici sends one request at a time over HTTP/2 too.
-      if (connection.multiplexed) client.pipelining = maxStreams;
+      if (connection.multiplexed) {
+        client.pipelining = maxStreams;
+        connection.silence.asked(this.#clock.now());
+      }
       origin.protocol = connection.multiplexed ? 'multiplexed' : 'single';
       if (connection.running === 0) this.#rest(connection);
       this.#pump();

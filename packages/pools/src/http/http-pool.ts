@@ -84,6 +84,7 @@ export class HttpPool implements AsyncDisposable {
         tls: options.tls,
       },
       new Egress(options.egress, names.lookup),
+      this.#clock,
       (hostname) => names.expire(hostname),
     );
     this.dispatcher = new PoolDispatcher(this.#connections);

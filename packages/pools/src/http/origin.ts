@@ -1,5 +1,6 @@
 import type { Client } from 'undici';
 import type { AddressRule } from './egress.ts';
+import type { Silence } from './silence.ts';
 
 /** One request that needs a connection. */
 export interface Exchange {
@@ -18,6 +19,8 @@ export interface Connection {
   served: number;
   connected: boolean;
   multiplexed: boolean;
+  /** Of one that is multiplexed. */
+  readonly silence: Silence;
   gone: boolean;
 }
 

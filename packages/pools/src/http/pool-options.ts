@@ -58,6 +58,20 @@ export interface HttpPoolOptions {
   random?: (() => number) | undefined;
 }
 
+/** What holds for the connections of a pool: options that were checked, with the defaults in their places. */
+export interface ConnectionLimits {
+  maxConnections: number;
+  maxKeepAliveConnections: number;
+  maxConnectionsPerOrigin: number | undefined;
+  maxQueued: number;
+  keepAliveMs: number;
+  connectTimeoutMs: number;
+  headersTimeoutMs: number;
+  bodyTimeoutMs: number;
+  http2: boolean;
+  tls: Record<string, unknown> | undefined;
+}
+
 /** Throws for an option of the wrong kind. Numbers are checked where their defaults are. */
 export function checkKinds(options: HttpPoolOptions): void {
   if (typeof options !== 'object' || options === null) throw wrongType('HttpPool.options', 'an object', options);

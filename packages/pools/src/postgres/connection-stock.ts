@@ -19,7 +19,7 @@ export interface Demand {
 
 /** The connections of a pool, idle and lent out: opened as they are needed, kept at `minSize`, and counted. */
 export class ConnectionStock {
-  /** The last one given back is lent first; the first ones may go cold and be closed. */
+  /** In the order of their last use: the last one is lent first, and the first ones may go cold and be closed. */
   readonly idle: PgConnection[] = [];
   readonly #settings: PoolSettings;
   readonly #demand: Demand;
@@ -108,7 +108,9 @@ export class ConnectionStock {
 
   /** Nobody wants it now. */
   rest(connection: PgConnection): void {
-    this.idle.push(connection);
+    let place = this.idle.length;
+    while (place > 0 && lastUse(this.idle[place - 1]) > lastUse(connection)) place--;
+    this.idle.splice(place, 0, connection);
     this.#sweep.comeFor(connection);
   }
 
@@ -292,6 +294,10 @@ export class ConnectionStock {
     (timer as { unref?: () => void } | undefined)?.unref?.();
     this.#refillTimer = timer;
   }
+}
+
+function lastUse(connection: PgConnection | undefined): number {
+  return connection?.record.lastUsedAt ?? 0;
 }
 
 const retireAgainMs = 50;

@@ -17,7 +17,7 @@ const longestSearched = 20_000;
 const otherCode = /\b(?:call|execute)\b|\bdo\b(?!\s+(?:nothing|update|also|instead)\b)/i;
 
 const identifier = '(?:"(?:[^"]|"")*"|[\\w$\\u0080-\\uffff]+)';
-const gap = '(?:\\s|--[^\\n]*\\n|/\\*(?:[^*]|\\*(?!/))*\\*/)*';
+const gap = '(?:\\s|--[^\\n\\r]*[\\n\\r]|/\\*(?:[^*]|\\*(?!/))*\\*/)*';
 /**
  * Names before a parenthesis, and the word before a name that is not called but given columns, as in `insert into users (id)` and `create table if not exists users (id int)`.
  * Each part ends in one way only, so that the search takes time in proportion to the text, whatever that is.

@@ -97,14 +97,15 @@ export class Lending {
     const { record } = connection;
     const { reset, clock } = this.#settings;
     const changed = wantsReset || (record.sessionChanged && reset !== 'never');
+    const now = clock.now();
     record.uses++;
+    record.lastUsedAt = now;
     if (this.leaks.on) this.leaks.returned(connection);
     if (reset !== 'never') record.resetAt = record.newAt + this.#renewAfterMs;
     if (!connection.quiet || connection.inTransaction) {
       void this.#clean(connection, changed);
       return;
     }
-    const now = clock.now();
     if (changed || record.resetAt <= now) void this.#renew(connection, changed);
     else this.#giveBack(connection, now);
   }
@@ -153,7 +154,9 @@ export class Lending {
     } catch {
       connection.destroy();
     }
-    this.#giveBack(connection, this.#settings.clock.now());
+    const now = this.#settings.clock.now();
+    connection.record.lastUsedAt = now;
+    this.#giveBack(connection, now);
   }
 
   /** Waits until nothing runs, and rolls back what is open. What cannot be cleaned is dropped. */
@@ -188,7 +191,6 @@ export class Lending {
   }
 
   #giveBack(connection: PgConnection, now: number): void {
-    connection.record.lastUsedAt = now;
     this.#loanMs += now - connection.record.takenAt;
     if (this.stock.closed) this.stock.remove(connection, 'closed');
     else if (connection.broken !== undefined) this.stock.remove(connection, 'broken');

@@ -40,4 +40,4 @@ const ofSeveral = /;[\s\S]*\b(?:commit|end)\b/i;
 /** These end with their transaction, and are called SET as well. */
 const ofTransaction = /^\s*set\s+(?:local|transaction)\b/i;
 const outlasting =
-  /pg_(?:try_)?advisory_lock|set_config|\b(?:create|into)\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp|\bwith\s+hold\b/i;
+  /pg_(?:try_)?advisory_lock|set_config|\bpg_temp"?\s*\.|\b(?:create|into)\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp|\bwith\s+hold\b/i;

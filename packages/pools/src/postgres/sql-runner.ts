@@ -11,7 +11,10 @@ export interface QueryOptions {
   signal?: AbortSignal | undefined;
   /** Total time, waiting for a connection included. Milliseconds. Default: the pool's `commandTimeoutMs` once the query runs. */
   timeoutMs?: number | undefined;
-  /** Prepares the statement under this name, once on each connection. The same name must always mean the same text. */
+  /**
+   * Prepares the statement under this name, once on each connection. The same name must always mean the same text. One of more
+   * than 63 bytes, which is what the server keeps of it, is shortened to its beginning and a hash.
+   */
   name?: string | undefined;
 }
 

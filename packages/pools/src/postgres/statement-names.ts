@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type pg from 'pg';
 import { sqlStateOf } from './connect-error.ts';
 
@@ -11,8 +12,9 @@ export class StatementNames {
 
   /** The command with the name that is good now. */
   resolve(command: pg.QueryConfig): pg.QueryConfig {
-    const generation = command.name === undefined ? undefined : this.#generations.get(command.name);
-    return generation === undefined ? command : { ...command, name: nameOf(command.name ?? '', generation) };
+    if (command.name === undefined) return command;
+    const name = nameOf(command.name, this.#generations.get(command.name) ?? 0);
+    return name === command.name ? command : { ...command, name };
   }
 
   /** Whether the statement was refused, before it ran, for its name alone, which is given up then: it may be run again. */
@@ -26,8 +28,14 @@ export class StatementNames {
 }
 
 function nameOf(name: string, generation: number): string {
-  return generation === 0 ? name : `${name} (${generation})`;
+  const whole = generation === 0 ? name : `${name} (${generation})`;
+  if (Buffer.byteLength(whole) <= maxNameBytes) return whole;
+  const hash = createHash('sha256').update(whole).digest('base64url').slice(0, 22);
+  return `${whole.slice(0, 13)} ${hash}`;
 }
+
+/** The server cuts what is longer (NAMEDATALEN), so that two names with one beginning would be the same to it. */
+const maxNameBytes = 63;
 
 /** invalid_sql_statement_name, or "cached plan must not change result type", which has no SQLSTATE of its own. */
 function isStale(error: unknown): boolean {
