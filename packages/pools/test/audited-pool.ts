@@ -50,10 +50,14 @@ export class AuditedPool implements AsyncDisposable {
 
   async terminateAll(condition = 'true'): Promise<void> {
     const client = new pg.Client(this.#serverUrl);
-    await client.connect();
-    const text = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and ${condition}`;
-    await client.query(text, [this.#name]);
-    await client.end();
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      const text = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 and ${condition}`;
+      await client.query(text, [this.#name]);
+    } finally {
+      await client.end().catch(() => {});
+    }
   }
 
   /** Waits until nothing is under way, and the pool, this process and the server agree on how many connections there are. */

@@ -138,11 +138,21 @@ test(
       () => pool.query('select pg_terminate_backend(pg_backend_pid())', [], shared),
       (n) => write(n, {}, (tx) => tx.query('select pg_terminate_backend(pg_backend_pid())')),
     ];
+    /** After a disaster the server may need a while until it can be asked anything. */
+    const onceUp = async (strike: () => Promise<unknown>): Promise<unknown> => {
+      for (;;) {
+        try {
+          return await strike();
+        } catch {
+          await later(20);
+        }
+      }
+    };
     const disasters: [string, () => Promise<unknown>][] = [
       ['restart', () => server.restart()],
       ['kill -9', () => server.kill().then(() => server.restart())],
-      ['kill -9 of a backend', async () => process.kill(pick(await audited.backends()).pid, 'SIGKILL')],
-      ['terminate all', () => audited.terminateAll()],
+      ['kill -9 of a backend', () => onceUp(async () => process.kill(pick(await audited.backends()).pid, 'SIGKILL'))],
+      ['terminate all', () => onceUp(() => audited.terminateAll())],
       ['reset', async () => proxy.resetAll()],
       [
         'SIGSTOP',

@@ -87,6 +87,9 @@ export class Hop implements Exchange, BodySource, Stallable, Dispatcher.Dispatch
         method: method as Dispatcher.HttpMethod,
         headers,
         body: this.#sentBody() as NonNullable<Dispatcher.DispatchOptions['body']> | null,
+        // Those of undici are there for its `fetch`. Over HTTP/2 they do not stop while the reader of a body, or the writer of one, rests.
+        headersTimeout: 0,
+        bodyTimeout: 0,
       },
       this,
     );

@@ -96,16 +96,16 @@ export class Lending {
   release(connection: PgConnection, wantsReset: boolean): void {
     const { record } = connection;
     const { reset, clock } = this.#settings;
-    const changed = wantsReset || (record.sessionChanged && reset !== 'never');
     const now = clock.now();
     record.uses++;
     record.lastUsedAt = now;
     if (this.leaks.on) this.leaks.returned(connection);
     if (reset !== 'never') record.resetAt = record.newAt + this.#renewAfterMs;
     if (!connection.quiet || connection.inTransaction) {
-      void this.#clean(connection, changed);
+      void this.#clean(connection, wantsReset);
       return;
     }
+    const changed = wantsReset || this.#isChanged(connection);
     if (changed || record.resetAt <= now) void this.#renew(connection, changed);
     else this.#giveBack(connection, now);
   }
@@ -160,7 +160,7 @@ export class Lending {
   }
 
   /** Waits until nothing runs, and rolls back what is open. What cannot be cleaned is dropped. */
-  async #clean(connection: PgConnection, changed: boolean): Promise<void> {
+  async #clean(connection: PgConnection, wantsReset: boolean): Promise<void> {
     try {
       await connection.settle();
       if (connection.inTransaction) await connection.run({ text: 'ROLLBACK' }, cleaningTimeoutMs, undefined);
@@ -168,8 +168,14 @@ export class Lending {
     } catch {
       connection.destroy();
     }
+    // A statement whose caller had left tells what it did only when it ends.
+    const changed = wantsReset || this.#isChanged(connection);
     if (changed && connection.broken === undefined) await this.#renew(connection, true);
     else this.#giveBack(connection, this.#settings.clock.now());
+  }
+
+  #isChanged({ record }: PgConnection): boolean {
+    return record.sessionChanged && this.#settings.reset !== 'never';
   }
 
   /** Makes a session as new, in which something is known to be left (`changed`), or nothing is known. */

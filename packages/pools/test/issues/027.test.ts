@@ -131,6 +131,11 @@ it('over HTTP/2 it ends the one stream', async () => {
   expect(await (await ok).text()).toBe('ok');
   await clock.advance(99_999);
   expect(await state(silent)).toBe('pending');
+  // Where nothing else is answered either, the connection would be given up with it.
+  const again = http.get(`${url}/ok`);
+  await expect.poll(() => asked.filter((path) => path === '/ok')).toHaveLength(2);
+  answer();
+  expect(await (await again).text()).toBe('ok');
   await clock.advance(1);
   await expect(silent).rejects.toMatchObject(stopped(url));
   expect(http.stats()).toMatchObject({ connections: 1, inFlight: 0 });
