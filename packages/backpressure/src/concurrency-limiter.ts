@@ -98,16 +98,16 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     throw error;
   };
 
-  async #runNow<T>(fn: Work<T>, startedAt: number, deadlineMs?: number): Promise<T> {
+  async #runNow<T>(fn: Work<T>, startedAt: number, options?: RunOptions): Promise<T> {
     const inFlight = this.#inFlight;
     let value: T;
     try {
       value = await fn(new UnabortableContext());
     } catch (error) {
-      this.#leave(startedAt, inFlight, outcomeOf({ error }, this.#classify), deadlineMs);
+      this.#leave(startedAt, inFlight, outcomeOf({ error }, this.#classify), options);
       throw error;
     }
-    this.#leave(startedAt, inFlight, this.#judgeValue(value), deadlineMs);
+    this.#leave(startedAt, inFlight, this.#judgeValue(value), options);
     return value;
   }
 
@@ -221,20 +221,20 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   /** Gives a permit back and lets others in. */
-  #leave(startedAt: number, inFlight: number, outcome: Outcome, deadlineMs?: number): void {
+  #leave(startedAt: number, inFlight: number, outcome: Outcome, options?: RunOptions): void {
     this.#inFlight--;
     this.#completed++;
     const untimed = Number.isNaN(startedAt);
     if (untimed) {
       this.#untimed++;
       this.#retry.moved(Number.NaN);
-    } else this.#timed(startedAt, inFlight, outcome, deadlineMs);
+    } else this.#timed(startedAt, inFlight, outcome, options);
     if (this.#waiting.size > 0) this.#letIn(untimed && this.#time.timesAll ? this.#time.now() : this.#time.latest);
     else if (this.#inFlight === 0 && this.#idle.any) this.#idle.tell();
   }
 
   /** Takes in how long work took; it stands for those before it that were not timed. */
-  #timed(startedAt: number, inFlight: number, outcome: Outcome, deadlineMs: number | undefined): void {
+  #timed(startedAt: number, inFlight: number, outcome: Outcome, options: RunOptions | undefined): void {
     const now = this.#time.now();
     // A clock that is set back must not take away from sums.
     const runMs = Math.max(0, now - startedAt);
@@ -243,7 +243,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     this.#runTimes.add(runMs, outcome === 'ignore');
     this.#retry.moved(now);
     if (this.#adaptive === undefined) return;
-    const seen = deadlineMs === undefined ? outcome : this.#late.judge(outcome, runMs > deadlineMs, this.#limit);
+    const seen = this.#late.judge(outcome, runMs, options, this.#limit);
     if (seen === 'ignore') return;
     this.#adaptive.record(now, runMs, inFlight, seen === 'failure');
     this.#limit = Math.max(1, this.#adaptive.limit);
@@ -268,12 +268,12 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   async #runWith<T>(fn: Work<T>, options: RunOptions): Promise<T> {
-    const { signal, timeoutMs, deadlineMs } = options;
+    const { signal, timeoutMs } = options;
     if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
     checkSignal(signal);
     signal?.throwIfAborted();
     const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
-    if (signal === undefined && timeoutMs === undefined) return this.#runNow(fn, startedAt, deadlineMs);
+    if (signal === undefined && timeoutMs === undefined) return this.#runNow(fn, startedAt, options);
     const inFlight = this.#inFlight;
     if (signal?.aborted) {
       this.#leave(startedAt, inFlight, 'ignore');
@@ -287,7 +287,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       onLeft: () => this.#abandoned.left(),
       onEnded: (ending) => {
         if (ending.leftBy !== undefined) this.#abandoned.ended();
-        this.#leave(startedAt, inFlight, outcomeOf(ending, this.#classify), deadlineMs);
+        this.#leave(startedAt, inFlight, outcomeOf(ending, this.#classify), options);
       },
     });
   }

@@ -136,8 +136,9 @@ export function withAdmission(
     request: IncomingMessage,
     response: ServerResponse,
     deadlineAt: number | undefined,
+    caller: string | undefined,
   ): void => {
-    const held = new RequestPermit({ permit, deadlineAt, lateShare, abandonedTimeoutMs, clock, report });
+    const held = new RequestPermit({ permit, deadlineAt, caller, lateShare, abandonedTimeoutMs, clock, report });
     if (isOver(request, response)) {
       held.unused();
       return;
@@ -157,17 +158,18 @@ export function withAdmission(
     }
     const patienceMs = deadlineMs?.(request);
     const deadlineAt = patienceMs === undefined ? undefined : clock.now() + patienceMs * patienceEnds;
+    const caller = deadlineMs === undefined ? undefined : key(request);
     const permit = limiter.tryAcquire();
     if (permit !== undefined) {
-      serveUnder(permit, request, response, deadlineAt);
+      serveUnder(permit, request, response, deadlineAt, caller);
       return;
     }
     const gone = new AbortController();
-    const wait: AcquireOptions = { signal: gone.signal, priority: importance, key: key(request) };
+    const wait: AcquireOptions = { signal: gone.signal, priority: importance, key: caller ?? key(request) };
     if (patienceMs !== undefined) wait.deadlineMs = patienceMs;
     const notGone = onceOver(request, response, () => gone.abort());
     queue(limiter, request, response, wait, notGone)
-      .then((granted) => granted && serveUnder(granted, request, response, deadlineAt))
+      .then((granted) => granted && serveUnder(granted, request, response, deadlineAt, caller))
       .catch((error: unknown) => fail(request, response, error));
   };
 

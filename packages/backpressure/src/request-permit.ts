@@ -20,6 +20,8 @@ export interface RequestPermitOptions {
   clock: Clock;
   /** When the client's patience ends, by the clock; undefined if nothing is known of it. */
   deadlineAt: number | undefined;
+  /** Who asks; undefined if nobody's patience is known. */
+  caller: string | undefined;
   lateShare: LateShare;
   /** How long it may be held after the client has gone. */
   abandonedTimeoutMs: number;
@@ -62,13 +64,14 @@ export class RequestPermit {
 
   /** The response is closed: after its end, or because the client has gone. */
   responseClosed(answered: boolean): void {
-    const { clock, deadlineAt, lateShare, abandonedTimeoutMs } = this.#options;
+    const { clock, deadlineAt, caller, lateShare, abandonedTimeoutMs } = this.#options;
     this.#response = answered ? 'answered' : 'left';
     if (!answered && this.#working) this.#tell('abandon');
-    if (deadlineAt !== undefined) {
+    if (deadlineAt === undefined) lateShare.recordPatient(caller);
+    else {
       const late = clock.now() >= deadlineAt;
       // One that left before says nothing of the others.
-      if (late || answered) this.#congested = lateShare.record(late);
+      if (late || answered) this.#congested = lateShare.record(late, caller);
     }
     if (!this.#working) {
       this.#giveBack(false);
