@@ -17,10 +17,9 @@ interface Kind extends Omit<Task, 'count'> {
 
 const CACHING = [OURS, UPSTREAM, UNORDERED, NO_LOADER];
 
-// The last load alone tells nothing of batshit, which resolves each by itself.
 const kinds: readonly Kind[] = [
   { keys: 'distinct', awaits: 'all', contenders: [OURS, UPSTREAM, BATSHIT, NO_LOADER] },
-  { keys: 'distinct', awaits: 'last', contenders: [OURS, UPSTREAM, NO_LOADER] },
+  { keys: 'distinct', awaits: 'last', contenders: [OURS, UPSTREAM, BATSHIT, NO_LOADER] },
   { keys: 'cached', awaits: 'all', contenders: CACHING },
   { keys: 'cached', awaits: 'last', contenders: CACHING },
   { keys: 'one hot key', awaits: 'all', contenders: CACHING },

@@ -56,6 +56,11 @@ export function isError(value: unknown): value is Error {
   return typeof value === 'object' && value !== null && (value instanceof Error || isNativeError(value));
 }
 
+export function hasError(values: ArrayLike<unknown>): boolean {
+  for (let i = 0; i < values.length; i += 1) if (isError(values[i])) return true;
+  return false;
+}
+
 /** Why the batch function's call itself broke the contract. */
 export function brokenCall(what: string, name: string | null, keys: number, cause?: unknown): BatchResultError {
   return new BatchResultError(`${CONTRACT}, but the function ${what}.${about(name, keys)}`, keys, undefined, { cause });

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import type { Batch } from './batch.ts';
 import { type BatchEvent, endChannel, newBatchEvent, publishEnd, startChannel } from './batch-events.ts';
-import { brokenCall, isError, type Missing, textOf, valuesInOrder } from './batch-results.ts';
+import { brokenCall, hasError, isError, type Missing, textOf, valuesInOrder } from './batch-results.ts';
 import type { Clock } from './clock.ts';
 import { type Entry, fail, succeed } from './entry.ts';
 import { BatchTimeoutError } from './errors.ts';
@@ -171,10 +171,12 @@ export class BatchRunner<K, V> {
     }
     this.#end(batch, 'success', undefined);
     batch.answerHits();
+    // What fails is known a promise callback later: so is then what does not, that a batch's loads settle in their order.
+    const late = hasError(values);
     for (let i = 0; i < entries.length; i += 1) {
       const value = values[i];
-      if (isError(value)) this.#failKey(batch, i, value);
-      else succeed(entries[i] as Entry<K, V>, value as V);
+      if (late && isError(value)) this.#failKey(batch, i, value);
+      else succeed(entries[i] as Entry<K, V>, value as V, late);
     }
   }
 

@@ -41,14 +41,15 @@ export function knownEntry<K, V>(state: Entry<K, V>['state'], result: unknown, p
   return { state, result, batch: undefined, partition, hitAt: 0, resolve: undefined };
 }
 
-export function succeed<K, V>(entry: Entry<K, V>, value: V): void {
+/** `late`: a promise callback later, as `fail` is. */
+export function succeed<K, V>(entry: Entry<K, V>, value: V, late: boolean): void {
   const { resolve } = entry;
   letGo(entry);
   if (entry.state !== KEPT) {
     entry.state = VALUE;
     entry.result = value;
   }
-  resolve?.(value);
+  resolve?.(late ? later(value) : value);
 }
 
 export function fail<K, V>(entry: Entry<K, V>, error: unknown): void {
@@ -59,6 +60,12 @@ export function fail<K, V>(entry: Entry<K, V>, error: unknown): void {
     entry.result = error;
   }
   resolve?.(rejection(error));
+}
+
+// A promise that is resolved with this comes to `value` a promise callback later.
+function later<V>(value: V): PromiseLike<V> {
+  const then = (resolve: (value: V) => void) => resolve(value);
+  return { then } as unknown as PromiseLike<V>;
 }
 
 // A promise that is resolved with this is rejected, a promise callback later.
