@@ -73,6 +73,12 @@ export class LoaderModel {
     ];
   }
 
+  /** With the first view others ask for keys too, whether or not anything is loaded through it. */
+  use(by: number): void {
+    const [loader] = this.#owners as [ModelOwner];
+    if (this.#owner(by) !== loader && this.#setup.cache !== 'off') loader.dedupe = true;
+  }
+
   load(by: number, key: number, load: ModelLoad): void {
     this.stats.loads += 1;
     const owner = this.#owner(by);
@@ -165,11 +171,7 @@ export class LoaderModel {
   }
 
   #owner(by: number): ModelOwner {
-    const [loader] = this.#owners as [ModelOwner];
-    const owner = this.#owners[by % this.#owners.length] as ModelOwner;
-    // With the first view: others ask for keys now too.
-    if (owner !== loader && this.#setup.cache !== 'off') loader.dedupe = true;
-    return owner;
+    return this.#owners[by % this.#owners.length] as ModelOwner;
   }
 
   #cacheKey(key: number): number {

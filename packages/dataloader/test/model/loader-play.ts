@@ -337,6 +337,7 @@ class LoaderPlay implements Play<LoaderStep, Played> {
   }
 
   #owner(by: number): Loader<number, Value> {
+    this.#model.use(by);
     return (this.#by[by % this.#by.length] as () => Loader<number, Value>)();
   }
 

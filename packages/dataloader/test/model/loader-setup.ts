@@ -104,12 +104,12 @@ const anySetup: fc.Arbitrary<LoaderSetup> = fc.record({
   onBatch: fc.constantFrom<LoaderSetup['onBatch'][]>('absent', 'notes', 'throws'),
 });
 
-// Which of two partitions' batches goes first that come due in the same turn, one of them loaded by a batch function, is nobody's
-// concern: they share no key. Within a partition one batch is open at a time, and all go in their order.
+// Which batch goes first of those that come due in the same turn, or whether it goes in this turn or the next, is nobody's concern
+// where a batch function has loaded one of them: they share no key.
 const TURNS_MATTER: readonly LoaderSetup['schedule'][] = ['adaptive', 'sliding window'];
 
 export const loaderSetup: fc.Arbitrary<LoaderSetup> = anySetup.map((setup) => {
-  if (!setup.partitioned || !TURNS_MATTER.includes(setup.schedule)) return setup;
+  if (!TURNS_MATTER.includes(setup.schedule)) return setup;
   const starts = setup.starts.filter((start) => start !== 'loads');
   return { ...setup, starts: starts.length === 0 ? ['held'] : starts };
 });
