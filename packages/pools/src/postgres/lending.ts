@@ -154,9 +154,7 @@ export class Lending {
     } catch {
       connection.destroy();
     }
-    const now = this.#settings.clock.now();
-    connection.record.lastUsedAt = now;
-    this.#giveBack(connection, now);
+    this.#giveBack(connection, this.#settings.clock.now());
   }
 
   /** Waits until nothing runs, and rolls back what is open. What cannot be cleaned is dropped. */

@@ -30,3 +30,23 @@ test('after a burst the connections that are not needed become idle and are clos
   expect(pids.size).toBeLessThanOrEqual(2);
   expect(pool.stats()).toMatchObject({ size: 1, created: 8, destroyed: { idle: 7 } });
 });
+
+test('those that are in use stay', async () => {
+  const clock = new ManualClock();
+  await using pool = open({ clock, minSize: 1, maxSize: 2, maxIdleMs: 5_000 });
+  for (let n = 0; n < 10; n++) {
+    const both = [await pool.connect(), await pool.connect()];
+    for (const client of both) {
+      await client.query('select 1');
+      client.release();
+    }
+    // In steps, as a reset has a second by this clock.
+    for (let step = 0; step < 4; step++) {
+      await clock.advance(500);
+      await expect.poll(() => pool.stats()).toMatchObject({ idle: 2 });
+    }
+  }
+  expect(pool.stats()).toMatchObject({ size: 2, created: 2, destroyed: {} });
+  await clock.advance(5_000);
+  await expect.poll(() => pool.stats()).toMatchObject({ size: 1, destroyed: { idle: 1 } });
+});

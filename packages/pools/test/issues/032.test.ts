@@ -115,3 +115,19 @@ it('the first request of a connection counts as well, and one that fails early o
   expect(http.stats()).toMatchObject({ connections: 1, idle: 1 });
   expect(connections()).toBe(2);
 });
+
+it('who is still waiting when another one has been answered counts from then on', async () => {
+  const { url, asked, connections } = await farServer();
+  const clock = new ManualClock();
+  const http = open({ clock, tls: { ca: cert }, timeoutMs: 1_000_000 });
+  const late = http.get(`${url}/never`, { timeoutMs: 2_000 });
+  late.catch(() => {});
+  await expect.poll(() => asked).toEqual(['/never']);
+  await clock.advance(500);
+  const ok = async () => (await http.get(url)).text();
+  expect(await ok()).toBe('ok');
+  await clock.advance(1_500);
+  await expect(late).rejects.toMatchObject({ code: 'ERR_TIMEOUT' });
+  expect(await ok()).toBe('ok');
+  expect(connections()).toBe(2);
+});
