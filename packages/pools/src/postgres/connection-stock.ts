@@ -109,7 +109,7 @@ export class ConnectionStock {
   /** Nobody wants it now. */
   rest(connection: PgConnection): void {
     let place = this.idle.length;
-    while (place > 0 && lastUse(this.idle[place - 1]) > lastUse(connection)) place--;
+    while ((this.idle[place - 1]?.record.lastUsedAt ?? 0) > connection.record.lastUsedAt) place--;
     this.idle.splice(place, 0, connection);
     this.#sweep.comeFor(connection);
   }
@@ -294,10 +294,6 @@ export class ConnectionStock {
     (timer as { unref?: () => void } | undefined)?.unref?.();
     this.#refillTimer = timer;
   }
-}
-
-function lastUse(connection: PgConnection | undefined): number {
-  return connection?.record.lastUsedAt ?? 0;
 }
 
 const retireAgainMs = 50;
