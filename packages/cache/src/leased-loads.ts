@@ -46,14 +46,16 @@ export class LeasedLoads {
       if (lease.state === 'granted') return await this.#underLease(flight, loader, rules, lease.token);
       if (lease.state === 'held') patience.saw(lease.leftMs);
       const waitMs = rules.waitForOthers ? Math.min(pollMs, patience.leftMs) : 0;
-      if (lease.state === 'unavailable' || waitMs <= 0) {
-        return await this.#runner.run(flight, loader, rules, undefined);
-      }
+      const waits = waitMs > 0;
+      // What has changed is read again, however long the wait was.
+      if (lease.state === 'unavailable' || (lease.state === 'held' && !waits)) break;
       // What changed once can be read again at once; what keeps changing is waited for like a lease.
-      if (lease.state === 'held' || pollMs > FIRST_POLL_MS) await this.#pause(waitMs, flight);
+      if (waits && (lease.state === 'held' || pollMs > FIRST_POLL_MS)) await this.#pause(waitMs, flight);
       const again = await this.read(flight, rules);
       if (this.suffices(flight, again)) return again;
+      if (!waits) break;
     }
+    return this.#runner.run(flight, loader, rules, undefined);
   }
 
   async #underLease(flight: Flight, loader: Loader<unknown>, rules: LoadRules, token: string): Promise<CacheEntry> {
@@ -105,12 +107,12 @@ export class LeasedLoads {
   }
 }
 
-/** How long to wait for a holder: one lease, and on while it is renewed, but not for ever, since a load may hang. */
+/** How long to wait for a holder: as long as its lease has left, and on while it is renewed, but not for ever, since a load may hang. */
 class Patience {
   readonly #clock: Clock;
   readonly #longestUntil: number;
   #until: number;
-  #lastLeftMs = Number.POSITIVE_INFINITY;
+  #lastLeftMs = 0;
 
   constructor(clock: Clock, startedAt: number, leaseMs: number) {
     this.#clock = clock;
@@ -123,7 +125,7 @@ class Patience {
   }
 
   saw(leftMs = 0): void {
-    // One that grows was renewed. Who gave up a moment before one is over would load beside the one who takes it over then.
+    // One that grows is new or was renewed. Who gave up a moment before one is over would load beside the one who takes it over then.
     if (leftMs > this.#lastLeftMs || leftMs <= LONGEST_POLL_MS) {
       this.#until = Math.max(this.#until, Math.min(this.#longestUntil, this.#clock.now() + leftMs));
     }

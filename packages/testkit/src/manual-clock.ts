@@ -50,7 +50,7 @@ export class ManualClock {
       timer.fn();
       await settle();
     }
-    this.#moveTo(end);
+    this.#moveTo(Math.max(this.#now, end));
   }
 
   /** Moves time without firing timers or running promise callbacks: a process that was stopped and continued. */
