@@ -1,3 +1,5 @@
+import type { inspect as Inspect, InspectOptions } from 'node:util';
+
 export interface CircuitOpenErrorOptions {
   /** The breaker's name. */
   dependency?: string | undefined;
@@ -19,6 +21,13 @@ export class CircuitOpenError extends Error {
   static {
     // Once for all, rather than a property of each: a refusal is to cost as little as can be.
     CircuitOpenError.prototype.name = 'CircuitOpenError';
+    // Node 22 and later show a cause only if it is the error's own property.
+    Object.defineProperty(CircuitOpenError.prototype, Symbol.for('nodejs.util.inspect.custom'), {
+      value(this: CircuitOpenError, _depth: number, options: InspectOptions, inspect: typeof Inspect): string {
+        if (this.#cause !== undefined) Reflect.defineProperty(this, 'cause', { value: this.#cause });
+        return inspect(this, { ...options, customInspect: false });
+      },
+    });
   }
 
   private constructor({ dependency, retryAfterMs, cause }: CircuitOpenErrorOptions) {

@@ -94,7 +94,9 @@ describe('an open circuit', () => {
     await trip(breaker, 1);
     const error = await breaker.run(succeed).catch((thrown) => thrown);
     expect(error).toBeInstanceOf(Error);
-    expect(inspect(error)).toMatch(/CircuitOpenError: circuit "api" is open: retry in \d+ ms[\s\S]*cause: Error: boom/);
+    expect(inspect(error)).toMatch(
+      /CircuitOpenError: circuit "api" is open: retry in \d+ ms[\s\S]*\[cause\]: Error: boom/,
+    );
     expect(JSON.stringify(error)).not.toContain('boom');
   });
 
