@@ -163,16 +163,17 @@ export class BatchRunner<K, V> {
   #settle(batch: Batch<K, V>, given: readonly K[], results: unknown): void {
     const { keys, entries } = batch;
     let values: ArrayLike<unknown>;
+    let late: boolean;
     try {
       values = valuesInOrder(keys, given, results, this.#options);
+      // What fails is known a promise callback later: so is then what does not, that a batch's loads settle in their order.
+      late = hasError(values);
     } catch (broken) {
       this.#fail(batch, broken);
       return;
     }
     this.#end(batch, 'success', undefined);
     batch.answerHits();
-    // What fails is known a promise callback later: so is then what does not, that a batch's loads settle in their order.
-    const late = hasError(values);
     for (let i = 0; i < entries.length; i += 1) {
       const value = values[i];
       if (late && isError(value)) this.#failKey(batch, i, value);

@@ -13,7 +13,7 @@ export interface BatcherOptions<Item> {
   bytesOf?: ((item: Item) => number) | undefined;
   /** The first item waits at most so long for others. Milliseconds, default 10. */
   windowMs?: number | undefined;
-  /** At most so many items wait to be written. Default 10,000. */
+  /** At most so many items wait to be written; when so many do, they are due at once. Default 10,000. */
   maxQueued?: number | undefined;
   /**
    * What becomes of an item when so many wait: `'reject'` refuses it with `ERR_OVERLOADED`, `'wait'` lets it wait behind them.
@@ -46,19 +46,21 @@ export interface BatcherSettings<Item> {
 }
 
 /** Throws for what no batcher can do. */
-export function batcherSettings<Item>({
-  name,
-  maxBatchSize = 100,
-  maxBatchBytes,
-  bytesOf,
-  windowMs = 10,
-  maxQueued = 10_000,
-  whenFull = 'reject',
-  maxConcurrentBatches = 1,
-  batchTimeoutMs,
-  onBatch,
-  clock = systemClock,
-}: BatcherOptions<Item>): BatcherSettings<Item> {
+export function batcherSettings<Item>(options: BatcherOptions<Item>): BatcherSettings<Item> {
+  if (typeof options !== 'object' || options === null) throw wrongOption('options', 'an object', options);
+  const {
+    name,
+    maxBatchSize = 100,
+    maxBatchBytes,
+    bytesOf,
+    windowMs = 10,
+    maxQueued = 10_000,
+    whenFull = 'reject',
+    maxConcurrentBatches = 1,
+    batchTimeoutMs,
+    onBatch,
+    clock = systemClock,
+  } = options;
   checkOptionalString('name', name);
   checkCount('maxBatchSize', maxBatchSize, 1);
   if (maxBatchBytes !== undefined) checkCount('maxBatchBytes', maxBatchBytes, 1);

@@ -26,7 +26,7 @@ export interface BatcherStats {
 
 /**
  * Turns many single writes into few: no cache, no item twice, a result for each. An item is written in a batch with
- * those before and after it, when enough are there, or `windowMs` after the first, or at `flush()` and `close()`.
+ * those before and after it, when enough are there, when the queue is full, or `windowMs` after the first, or at `flush()` and `close()`.
  */
 export class Batcher<T, Result = void> {
   readonly #settings: BatcherSettings<T>;
@@ -78,13 +78,15 @@ export class Batcher<T, Result = void> {
     } catch (error) {
       return Promise.reject(error);
     }
-    this.#counts.submitted += 1;
-    this.#room.taken();
     return new Promise<Result>((resolve, reject) => {
       const context = joinChannel.hasSubscribers ? new AsyncResource('BatcherItem') : undefined;
       const queued = new BatchItem(item, bytes, resolve, reject, context);
       if (signal !== undefined) queued.watch(signal, this.#leave);
+      this.#counts.submitted += 1;
+      this.#room.taken();
       this.#queue.push(queued);
+      // Nobody else may come: nothing is gained by waiting.
+      if (this.#queue.length >= maxQueued) this.#queue.flush();
       this.#pump();
     });
   }

@@ -109,7 +109,7 @@ export class DataLoader<K, V, C = K> implements Loader<K, V> {
     this.#loads.shareBatches();
     const loads = new KeyedLoads<K, V, C>(this.#queue, {
       cacheKeyFn,
-      entries: cacheMap === null ? undefined : new Map<C, Entry<K, V>>(),
+      entries: cacheMap === null ? undefined : ownCache(this.#options),
       promises: undefined,
       // The open batch is made of other requests' keys: a hit has no reason to wait for it.
       orderedHits: false,

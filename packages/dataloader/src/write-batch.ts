@@ -85,12 +85,14 @@ export class WriteBatch<T, Result> {
     return startChannel.runStores(this.#event, () => write(items, { signal })) as ReturnType<BatchWriteFn<T, Result>>;
   }
 
-  #succeed(results: ArrayLike<unknown> | undefined): void {
+  #succeed(results: readonly unknown[] | undefined): void {
+    // Before anybody is told: a result that cannot be looked at (a proxy that has been revoked) fails the batch.
+    const failures = results?.map(isError);
     if (!this.#end('success', undefined)) return;
     const { counts } = this.#writer;
     for (const [i, item] of this.items.entries()) {
       const result = results?.[i];
-      const failed = isError(result);
+      const failed = failures?.[i] === true;
       if (failed) counts.failed += 1;
       else counts.written += 1;
       item.settle(failed, result);
@@ -150,7 +152,7 @@ export class WriteBatch<T, Result> {
 }
 
 /** A result for each item, or `undefined` where the batch function has none to give; throws if they cannot be told apart. */
-function resultsInOrder(results: unknown, length: number, label: string): ArrayLike<unknown> | undefined {
+function resultsInOrder(results: unknown, length: number, label: string): readonly unknown[] | undefined {
   if (results === undefined) return undefined;
   if (!Array.isArray(results) && !isArrayLike(results)) {
     throw new BatchResultError(
@@ -165,10 +167,13 @@ function resultsInOrder(results: unknown, length: number, label: string): ArrayL
       results.length,
     );
   }
+  const inOrder: unknown[] = [];
   for (let i = 0; i < length; i += 1) {
-    if (results[i] === undefined && !(i in results)) {
+    const result = results[i];
+    if (result === undefined && !(i in results)) {
       throw new BatchResultError(`${label}: the batch function gave a sparse array: no result at ${i}`, length, length);
     }
+    inOrder.push(result);
   }
-  return results;
+  return inOrder;
 }

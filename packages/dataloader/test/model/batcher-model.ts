@@ -66,6 +66,7 @@ export class BatcherModel {
       this.#places += 1;
       item.place = this.#places;
       this.queue.push(item);
+      if (this.queue.length >= maxQueued) this.#flushed = this.#places;
       this.#pump();
     }
   }

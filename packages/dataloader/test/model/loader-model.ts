@@ -17,8 +17,11 @@ import {
   ModelTime,
 } from './model-parts.ts';
 
-/** With the adaptive schedule a batch waits no longer than this. */
+/** With the adaptive schedule a batch waits no longer than this, and goes after so many turns of the event loop that brought nothing. */
 const ADAPTIVE_WAIT_MS = 10;
+const QUIET_TURNS = 3;
+/** A sliding window is over when the event loop has turned so often since its end. */
+const WINDOW_TURNS = 8;
 
 /**
  * What a loader and its views must do, step by step and without a promise: callbacks of promises run when `pass` is called, and
@@ -39,9 +42,11 @@ export class LoaderModel {
   readonly #open = new Map<unknown, ModelBatch>();
   readonly #waiting: ModelBatch[] = [];
   readonly byHand: ModelBatch[] = [];
-  /** Batches that go after the promise callbacks of this turn; with the next turns; when one that runs has ended. */
+  /** Batches that go after the promise callbacks of this turn. */
   readonly #soon: ModelBatch[] = [];
-  readonly #quiet: ModelBatch[] = [];
+  /** What waits for the next turn of the event loop. */
+  readonly #immediates: (() => void)[] = [];
+  /** Batches that look out for quiet turns when one that runs has ended. */
   readonly #gathering: ModelBatch[] = [];
   #arrivals: (() => void)[] = [];
   #emitted: { load: ModelLoad; outcome: string }[] = [];
@@ -53,17 +58,17 @@ export class LoaderModel {
     this.#loadInside = loadInside;
     const { cache, views, orderedHits, dedupe, partitioned, maxEntries, ttlMs } = setup;
     const now = () => this.#time.now;
+    const bounded = () => (cache === 'own' ? new ModelCache(now, maxEntries, ttlMs) : new ModelCache(now));
     const view = (partition: number): ModelOwner => ({
-      cache: cache === 'off' ? undefined : new ModelCache(now),
+      cache: cache === 'off' ? undefined : bounded(),
       knowsPartitions: true,
       ordered: false,
       dedupe: true,
       partition: () => (partitioned ? partition : undefined),
     });
-    const own = cache === 'own' ? new ModelCache(now, maxEntries, ttlMs) : undefined;
     this.#owners = [
       {
-        cache: cache === 'cacheMap' ? new ModelCache(now) : own,
+        cache: cache === 'off' ? undefined : bounded(),
         knowsPartitions: cache !== 'cacheMap',
         ordered: orderedHits,
         dedupe: cache === 'off' && dedupe,
@@ -155,19 +160,36 @@ export class LoaderModel {
     this.#passing = false;
   }
 
+  /** The event loop turns until nothing waits for it. */
   turn(): void {
-    this.pass();
-    while (this.#soon.length + this.#quiet.length > 0) {
-      for (const list of [this.#soon, this.#quiet]) {
-        for (const batch of list.splice(0)) this.dispatch(batch);
-        this.pass();
-      }
-    }
+    this.#endTurn();
+    while (this.#immediates.length > 0) this.#turnOnce();
   }
 
   advance(ms: number): void {
     this.turn();
-    for (let passed = 0; passed < ms; passed += 1) this.#time.advance(1, () => this.turn());
+    for (let passed = 0; passed < ms; passed += 1) {
+      // The loop turns once between two timers.
+      this.#time.advance(1, () => this.#turnOnce());
+      this.turn();
+    }
+  }
+
+  #turnOnce(): void {
+    this.#endTurn();
+    for (const callback of this.#immediates.splice(0)) {
+      callback();
+      this.#endTurn();
+    }
+  }
+
+  // Promise callbacks, and the batches that wait for them to end.
+  #endTurn(): void {
+    this.pass();
+    while (this.#soon.length > 0) {
+      for (const batch of this.#soon.splice(0)) this.dispatch(batch);
+      this.pass();
+    }
   }
 
   #owner(by: number): ModelOwner {
@@ -273,27 +295,50 @@ export class LoaderModel {
   #schedule(batch: ModelBatch): void {
     const { schedule } = this.#setup;
     const dispatchAfter = (ms: number) => this.#time.after(ms, () => this.dispatch(batch));
-    if (schedule === 'tick' || schedule === 'immediate') this.#soon.push(batch);
+    if (schedule === 'tick') this.#soon.push(batch);
+    else if (schedule === 'immediate') this.#dispatchInNextTurn(batch);
     else if (schedule === 'by hand') this.byHand.push(batch);
     else if (schedule === 'at once') batch.due = true;
     else if (schedule === 'window') batch.timer = dispatchAfter(WINDOW_MS);
     else if (schedule === 'sliding window') this.#slide(batch, WINDOW_MS);
-    else if (this.running === 0) this.#quiet.push(batch);
+    else if (this.running === 0) this.#whenQuiet(batch);
     else {
       this.#gathering.push(batch);
       batch.timer = dispatchAfter(ADAPTIVE_WAIT_MS);
     }
   }
 
+  #dispatchInNextTurn(batch: ModelBatch): void {
+    this.#immediates.push(() => this.dispatch(batch));
+  }
+
+  #whenQuiet(batch: ModelBatch): void {
+    let before = '';
+    let quietTurns = 0;
+    const look = () => {
+      if (batch.dispatched) return;
+      const now = `${batch.keys.length} keys at ${this.#time.now}`;
+      quietTurns = now === before ? quietTurns + 1 : 0;
+      before = now;
+      const waited = this.#time.now - batch.openedAt;
+      if (quietTurns === QUIET_TURNS || waited >= ADAPTIVE_WAIT_MS) this.dispatch(batch);
+      else this.#immediates.push(look);
+    };
+    this.#immediates.push(look);
+  }
+
   #slide(batch: ModelBatch, ms: number): void {
-    batch.timer = this.#time.after(ms, () => {
+    let turns = 0;
+    const look = () => {
+      if (batch.dispatched) return;
       const longest = batch.openedAt + MAX_WAIT_MS - this.#time.now;
       const left = Math.min(longest, batch.joinedAt + WINDOW_MS - this.#time.now);
+      turns += 1;
       if (left > 0) this.#slide(batch, left);
-      else if (longest <= 0) this.dispatch(batch);
-      // A few turns later, in no time: after all else that falls due now.
-      else batch.timer = this.#time.after(0, () => this.dispatch(batch));
-    });
+      else if (longest <= 0 || turns === WINDOW_TURNS) this.dispatch(batch);
+      else this.#immediates.push(look);
+    };
+    batch.timer = this.#time.after(ms, () => this.#immediates.push(look));
   }
 
   #joined(batch: ModelBatch): void {
@@ -314,7 +359,7 @@ export class LoaderModel {
       this.#waiting.splice(at, 1);
       this.#run(batch);
     }
-    if (schedule === 'adaptive' && !batch.dispatched) this.#soon.push(batch);
+    if (schedule === 'adaptive' && !batch.dispatched) this.#dispatchInNextTurn(batch);
   }
 
   #hasNoRoom(batch: ModelBatch): void {
@@ -358,7 +403,7 @@ export class LoaderModel {
     while (this.#waiting.length > 0 && this.running < this.#setup.maxConcurrentBatches) {
       this.#run(this.#waiting.shift() as ModelBatch);
     }
-    this.#quiet.push(...this.#gathering.splice(0));
+    for (const batch of this.#gathering.splice(0)) this.#whenQuiet(batch);
   }
 
   #timeOut(batch: ModelBatch): void {

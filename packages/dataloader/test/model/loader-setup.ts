@@ -69,7 +69,7 @@ const sometimes = fc.boolean();
 const usually = <T>(value: T, ...others: T[]): fc.Arbitrary<T> =>
   fc.oneof({ weight: 3, arbitrary: fc.constant(value) }, { weight: 2, arbitrary: fc.constantFrom(...others) });
 
-const anySetup: fc.Arbitrary<LoaderSetup> = fc.record({
+export const loaderSetup: fc.Arbitrary<LoaderSetup> = fc.record({
   schedule: fc.constantFrom<LoaderSetup['schedule'][]>(
     'tick',
     'immediate',
@@ -102,16 +102,6 @@ const anySetup: fc.Arbitrary<LoaderSetup> = fc.record({
     ['held', 'loads'],
   ),
   onBatch: fc.constantFrom<LoaderSetup['onBatch'][]>('absent', 'notes', 'throws'),
-});
-
-// Which batch goes first of those that come due in the same turn, or whether it goes in this turn or the next, is nobody's concern
-// where a batch function has loaded one of them: they share no key.
-const TURNS_MATTER: readonly LoaderSetup['schedule'][] = ['adaptive', 'sliding window'];
-
-export const loaderSetup: fc.Arbitrary<LoaderSetup> = anySetup.map((setup) => {
-  if (!TURNS_MATTER.includes(setup.schedule)) return setup;
-  const starts = setup.starts.filter((start) => start !== 'loads');
-  return { ...setup, starts: starts.length === 0 ? ['held'] : starts };
 });
 
 export const loaderStep: fc.Arbitrary<LoaderStep> = fc.oneof(
