@@ -94,6 +94,7 @@ test(
       `| invalidations in force, those of them that somebody outside the library made (SET, DEL, UNLINK, PEXPIRE) | ${invalidations}, ${outsider.writes} |`,
       `| cold keys that all processes asked for at once, and loads of them | ${stampedes.cold}, ${stampedes.coldLoads} |`,
       `| holders of a lease that were killed, longest that the others then waited for a value | ${stampedes.killed}, ${Math.round(stampedes.longestWaitMs)} ms |`,
+      `| times that a process did not reach Redis while those were loaded, so that it might load for itself | ${stampedes.disturbed} |`,
       `| times that a process was isolated | ${isolations} |`,
       `| longest that an older value was still asked for and given, faults and loads under way included | ${Math.round(floors.longestLagMs)} ms |`,
       `| of the processes that lived to the end: hits in memory, in Redis, loads, failed loads | ${sum('hitsMemory')}, ${sum('hitsRemote')}, ${sum('loads')}, ${sum('loadFailures')} |`,
@@ -102,7 +103,8 @@ test(
       'machine); a load that was under way counts from its end, with the one command that stores it, and a process that was stopped counts the time that it ran. A value that was set is older from',
       'the next call on that begins when the call that set it has returned, whether or not Redis took it: of two calls that overlap either may come last.',
       'When all reach Redis again, a cold key that all ask for at once is loaded once; when the process that loads it is killed, the others have a value after `leaseMs`',
-      'and their own load (and 500 ms for the machine), with one load more. No process ends by itself; nothing is owed to Redis in the end.',
+      'and their own load (and 500 ms for the machine), with one load more. If commands to Redis fail meanwhile, each process may load for itself, once. No process ends',
+      'by itself; nothing is owed to Redis in the end.',
       '',
     ].join('\n');
     if (report !== undefined && broken.length === 0) {

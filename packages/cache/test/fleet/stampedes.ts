@@ -6,7 +6,10 @@ const LOAD_MS = 50;
 /** What the machine may add. Milliseconds. */
 const SLACK_MS = 500;
 
-type Troubles = [failures: number, stallMs: number];
+interface Troubles {
+  failures: number;
+  stallMs: number;
+}
 
 /** Asks for cold keys in all processes at once when no fault is on, and judges how often they were loaded. */
 export class Stampedes {
@@ -14,6 +17,8 @@ export class Stampedes {
   coldLoads = 0;
   killed = 0;
   longestWaitMs = 0;
+  /** Rounds in which a process did not reach Redis after all, be it only that the machine stood still: it then loads for itself, once. */
+  disturbed = 0;
   readonly #fleet: Fleet;
   readonly #pick: (below: number) => number;
   readonly #live: (member: number) => void;
@@ -40,20 +45,20 @@ export class Stampedes {
     await this.#fleet.all('burst', burst(key, LOAD_MS));
     const loads = await this.#fleet.loads(key);
     this.coldLoads += loads;
-    if (loads === 1) return [];
-    const meanwhile = told(before, await this.#troubles(all));
-    return [`${loads} loads of ${key} for ${all.length} processes of ${CALLERS} callers each ${meanwhile}`];
+    const meanwhile = since(before, await this.#troubles(all));
+    if (this.#asPromised(loads, 1, all.length, meanwhile)) return [];
+    return [`${loads} loads of ${key} for ${all.length} processes of ${CALLERS} callers each ${told(meanwhile)}`];
   }
 
   async #holderKilled(): Promise<string[]> {
     const key = `killed ${++this.killed}`;
     const holder = this.#pick(this.#fleet.size);
-    void this.#fleet.ask(holder, 'burst', burst(key, 600_000));
-    await this.#fleet.until(async () => (await this.#fleet.loads(key)) === 1, 'a load');
     const others = Array.from({ length: this.#fleet.size }, (_, member) => member).filter(
       (member) => member !== holder,
     );
     const before = await this.#troubles(others);
+    void this.#fleet.ask(holder, 'burst', burst(key, 600_000));
+    await this.#fleet.until(async () => (await this.#fleet.loads(key)) === 1, 'a load');
     const waiting = Promise.all(others.map((member) => this.#fleet.ask(member, 'burst', burst(key, LOAD_MS))));
     await this.#fleet.kill(holder);
     const killedAt = performance.now();
@@ -61,14 +66,22 @@ export class Stampedes {
     const waitMs = performance.now() - killedAt;
     this.longestWaitMs = Math.max(this.longestWaitMs, waitMs);
     const loads = await this.#fleet.loads(key);
-    const meanwhile = told(before, await this.#troubles(others));
+    const meanwhile = since(before, await this.#troubles(others));
     await this.#fleet.spawn(holder);
     this.#live(holder);
     const wrong: string[] = [];
-    if (loads !== 2) wrong.push(`${loads} loads of ${key} after its holder was killed ${meanwhile}`);
+    if (!this.#asPromised(loads, 2, 1 + others.length, meanwhile)) {
+      wrong.push(`${loads} loads of ${key} after its holder was killed ${told(meanwhile)}`);
+    }
     if (waitMs > SETTINGS.leaseMs + LOAD_MS + SLACK_MS)
-      wrong.push(`${Math.round(waitMs)} ms waited for ${key} ${meanwhile}`);
+      wrong.push(`${Math.round(waitMs)} ms waited for ${key} ${told(meanwhile)}`);
     return wrong;
+  }
+
+  #asPromised(loads: number, promised: number, most: number, { failures }: Troubles): boolean {
+    if (failures === 0) return loads === promised;
+    this.disturbed++;
+    return loads >= promised && loads <= most;
   }
 
   /** What tells a machine that is too busy from a fault of ours: commands that failed, and for how long a process did not run. */
@@ -76,15 +89,19 @@ export class Stampedes {
     const stats = await Promise.all(
       members.map((member) => this.#fleet.ask<{ remoteFailures: number; longestStallMs: number }>(member, 'stats')),
     );
-    return [
-      stats.reduce((sum, one) => sum + one.remoteFailures, 0),
-      Math.max(...stats.map((one) => one.longestStallMs)),
-    ];
+    return {
+      failures: stats.reduce((sum, one) => sum + one.remoteFailures, 0),
+      stallMs: Math.max(...stats.map((one) => one.longestStallMs)),
+    };
   }
 }
 
-function told([failuresBefore]: Troubles, [failures, stallMs]: Troubles): string {
-  return `(${failures - failuresBefore} commands to Redis failed meanwhile, longest stall of late ${stallMs} ms)`;
+function since(before: Troubles, now: Troubles): Troubles {
+  return { failures: now.failures - before.failures, stallMs: now.stallMs };
+}
+
+function told({ failures, stallMs }: Troubles): string {
+  return `(${failures} commands to Redis failed meanwhile, longest stall of late ${stallMs} ms)`;
 }
 
 function burst(key: string, loadMs: number) {
