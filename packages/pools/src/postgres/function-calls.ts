@@ -1,29 +1,24 @@
 /**
- * Whether a text runs code that is not PostgreSQL's own, of which nobody knows what it leaves in the session: a function that
- * is not among the well-known ones below, a procedure, a block, a prepared statement. What stands in comments and strings
- * counts as well: a reset in vain is better than one that was forgotten.
+ * Whether a text, given as `bareSql` makes it, runs code that is not PostgreSQL's own, of which nobody knows what it leaves in
+ * the session: a function that is not among the well-known ones below, a procedure, a block, a prepared statement.
  */
-export function callsUnknownCode(text: string): boolean {
-  if (text.length > longestSearched || otherCode.test(text)) return true;
-  for (const [, before, name = ''] of text.matchAll(calls)) {
+export function callsUnknownCode(bareText: string): boolean {
+  if (otherCode.test(bareText)) return true;
+  for (const [, before, name = ''] of bareText.matchAll(calls)) {
     if (before === undefined && !harmless.has(plainName(name))) return true;
   }
   return false;
 }
 
-/** Longer texts are of many rows; another round trip is little to what they take. */
-const longestSearched = 20_000;
-
 const otherCode = /\b(?:call|execute)\b|\bdo\b(?!\s+(?:nothing|update|also|instead)\b)/i;
 
 const identifier = '(?:"(?:[^"]|"")*"|[\\w$\\u0080-\\uffff]+)';
-const gap = '(?:\\s|--[^\\n\\r]*[\\n\\r]|/\\*(?:[^*]|\\*(?!/))*\\*/)*';
 /**
  * Names before a parenthesis, and the word before a name that is not called but given columns, as in `insert into users (id)` and `create table if not exists users (id int)`.
- * Each part ends in one way only, so that the search takes time in proportion to the text, whatever that is.
+ * Each part ends in one way only, and none begins in the middle of a name, so that the search takes time in proportion to the text, whatever that is.
  */
 const calls = new RegExp(
-  `(?<![\\w$".\\u0080-\\uffff])(?:\\b(into|as|recursive|ordinality|table|exists)[ \\t]+)?(${identifier}(?:\\s*\\.\\s*${identifier})*)${gap}\\(`,
+  `(?<![\\w$".\\u0080-\\uffff])(?=["\\w$\\u0080-\\uffff])(?<!\\.\\s*)(?:\\b(into|as|recursive|ordinality|table|exists)[ \\t]+)?(${identifier}(?:\\s*\\.\\s*${identifier})*)\\s*\\(`,
   'gi',
 );
 

@@ -4,7 +4,7 @@ import { ConnectionStock } from './connection-stock.ts';
 import { LeakWatch } from './leak-watch.ts';
 import type { PgConnection } from './pg-connection.ts';
 import type { PoolSettings } from './pool-options.ts';
-import { resetSession } from './session-state.ts';
+import { resetSession } from './session-reset.ts';
 import { WaitingLine } from './waiting-line.ts';
 
 /** Lends the connections of a pool, lets those wait who find none, and cleans what comes back before it is lent again. */
@@ -181,7 +181,7 @@ export class Lending {
     const { clock } = this.#settings;
     this.#renewing++;
     try {
-      await connection.run({ text: resetSession }, changed ? cleaningTimeoutMs : validationTimeoutMs, undefined);
+      await resetSession(connection, changed ? cleaningTimeoutMs : validationTimeoutMs);
       connection.record.renewed(clock.now());
     } catch (error) {
       // A server, or what stands before it, that has no such commands is not asked each second.

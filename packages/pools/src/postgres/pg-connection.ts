@@ -108,7 +108,7 @@ export class PgConnection {
    */
   pipe(command: pg.QueryConfig, told: (error: unknown, result: pg.QueryResult | undefined) => void): void {
     this.#answered = false;
-    if (mayChangeSession(command.text)) this.record.sessionChanged = true;
+    if (mayChangeSession(command.text)) this.record.changedBy(command.text);
     this.#writeTogether();
     const query = quickQuery(command, (error, result) => {
       if (error) told(this.#failure(error), undefined);
@@ -129,7 +129,8 @@ export class PgConnection {
     this.checkAlive();
     this.#answered = false;
     const { text } = cursor as { text?: unknown };
-    if (typeof text !== 'string' || mayChangeSession(text)) this.record.sessionChanged = true;
+    if (typeof text !== 'string') this.record.changedBy(undefined);
+    else if (mayChangeSession(text)) this.record.changedBy(text);
     return this.client.query(cursor);
   }
 
@@ -194,11 +195,11 @@ export class PgConnection {
       const running = new RunningCommand(timeoutMs, resolve, reject);
       const query = quickQuery(command, (error, result) => {
         if (!error) {
-          if (changesSession(command.text, result)) this.record.sessionChanged = true;
+          if (changesSession(command.text, result)) this.record.changedBy(command.text);
           running.succeed(result);
           return;
         }
-        if (changesSession(command.text)) this.record.sessionChanged = true;
+        if (changesSession(command.text)) this.record.changedBy(command.text);
         this.#deadline.set(afterErrorMs);
         running.fail(this.#failure(error));
       });

@@ -1,9 +1,6 @@
 import type pg from 'pg';
+import { bareSql } from './bare-sql.ts';
 import { callsUnknownCode } from './function-calls.ts';
-
-/** DISCARD ALL, but prepared statements stay: the client remembers which ones it has made. */
-export const resetSession =
-  'CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES';
 
 /** Whether a statement may have left something in the session for whoever uses it next: as the server says what it was, or as its text shows. */
 export function changesSession(text: string, result?: pg.QueryResult | pg.QueryResult[]): boolean {
@@ -18,7 +15,9 @@ export function changesSession(text: string, result?: pg.QueryResult | pg.QueryR
 export function mayChangeSession(text: string): boolean {
   let may = known.get(text);
   if (may !== undefined) return may;
-  may = outlasting.test(text) || callsUnknownCode(text);
+  const bareText = bareSql(text);
+  may =
+    bareText === undefined || outlasting.test(bareText) || ofStatements.test(bareText) || callsUnknownCode(bareText);
   if (text.length <= longestKnown) {
     if (known.size >= maxKnown) known.clear();
     known.set(text, may);
@@ -28,7 +27,12 @@ export function mayChangeSession(text: string): boolean {
 
 /** Whether a text has what is known to outlast it: locks and settings by function, temporary tables, cursors. */
 export function mayOutlast(text: string): boolean {
-  return outlasting.test(text);
+  return outlasting.test(bareSql(text) ?? text);
+}
+
+/** Whether a text may prepare statements by SQL, or drop those that are prepared. */
+export function changesStatements(text: string): boolean {
+  return ofStatements.test(bareSql(text) ?? text);
 }
 
 const known = new Map<string, boolean>();
@@ -40,4 +44,5 @@ const ofSeveral = /;[\s\S]*\b(?:commit|end)\b/i;
 /** These end with their transaction, and are called SET as well. */
 const ofTransaction = /^\s*set\s+(?:local|transaction)\b/i;
 const outlasting =
-  /pg_(?:try_)?advisory_lock|set_config|\bpg_temp"?\s*\.|\b(?:create|into)\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp|\bwith\s+hold\b/i;
+  /pg_(?:try_)?advisory_lock|set_config|\bpg_temp\w*"?\s*\.|\b(?:create|into)\s+(?:or\s+replace\s+)?(?:(?:global|local)\s+)?temp|\bwith\s+hold\b/i;
+const ofStatements = /\b(?:prepare|deallocate|discard\s+all)\b/i;

@@ -8,8 +8,15 @@ import { expect, test } from 'vitest';
 import { ownDatabase } from '../own-database.ts';
 
 const open = ownDatabase();
-const { callsUnknownCode } = (await import(new URL('../../src/postgres/function-calls.ts', import.meta.url).href)) as {
-  callsUnknownCode(text: string): boolean;
+const functionCalls = (await import(new URL('../../src/postgres/function-calls.ts', import.meta.url).href)) as {
+  callsUnknownCode(bareText: string): boolean;
+};
+const { bareSql } = (await import(new URL('../../src/postgres/bare-sql.ts', import.meta.url).href)) as {
+  bareSql(text: string): string | undefined;
+};
+const callsUnknownCode = (text: string): boolean => {
+  const bareText = bareSql(text);
+  return bareText === undefined || functionCalls.callsUnknownCode(bareText);
 };
 const { changesSession } = (await import(new URL('../../src/postgres/session-state.ts', import.meta.url).href)) as {
   changesSession(text: string): boolean;
@@ -194,6 +201,7 @@ test('common statements are known to leave nothing', () => {
     'update t set at = clock_timestamp() where exists (select) and id = (select max(id) from t) -- done',
     'create table if not exists "app".users (id int generated always as identity primary key, name varchar(20))',
     'create table users (id int)',
+    'select/* f(1) */count/* of all */(*)-- f(1)\nfrom t where word <> \'call f(1) ""\' and "f (1)" is null',
     'select st_distance(a, b), similarity(a, $1) from places order by (a <-> $2)',
     '',
   ];
@@ -219,6 +227,18 @@ test('nothing else is', () => {
     'Do $$ $$',
     'EXECUTE q',
     `select now(), ${'a'.repeat(20_000)}`,
+    'select"f"(1)',
+    `select 'count/*', f(1), '*/('`,
+    `select 'count--', f(1), '\n('`,
+    `select 'into "', f(1), '" ('`,
+    `select "a""/*", f(1), "*/"`,
+    'select count /* /* ( */ f */ (f(1))',
+    'select f /* /* ( */ ) */ (1)',
+    'select U&"!0066" uescape \'!\' (1)',
+    `select E'\\'', f(1), E'\\''`,
+    `select $a$'$a$, f(1), $a$'$a$`,
+    `select $$'$$, f(1), $$'$$`,
+    `select '', f(1), ''`,
   ];
   for (const text of texts) expect(callsUnknownCode(text), text).toBe(true);
 });
@@ -238,11 +258,21 @@ test('the search takes no time, whatever it is given', () => {
     '\n',
     '.',
     'a.',
+    'a . ',
+    '. ',
+    '." ',
     '"a".',
     'into ',
     'a(',
     '(',
     '$',
+    '$a',
+    "'",
+    "''",
+    '/',
+    '*',
+    '-',
+    'u&"',
   ];
   for (const first of pieces) {
     for (const second of pieces) {
