@@ -2,6 +2,13 @@ import type { AsyncResource } from 'node:async_hooks';
 import type { Queued } from './item-queue.ts';
 import { whenAborted } from './when-aborted.ts';
 
+/** What is told of a `submit` to those who watch batches. */
+interface WatchedSubmit {
+  readonly submittedAt: number;
+  /** The caller's async context, where somebody listens to who joins a batch. */
+  readonly context: AsyncResource | undefined;
+}
+
 /** One item that was submitted, and its caller. */
 export class BatchItem<T, Result> implements Queued<BatchItem<T, Result>> {
   readonly item: T;
@@ -12,8 +19,8 @@ export class BatchItem<T, Result> implements Queued<BatchItem<T, Result>> {
   next: BatchItem<T, Result> | undefined = undefined;
   /** What it is being written with. */
   batch: { leave(reason: unknown): void } | undefined = undefined;
-  /** The caller's async context, kept only where somebody listens to who joins a batch. */
-  readonly context: AsyncResource | undefined;
+  /** For those who watch batches: nothing where nobody does. */
+  readonly watched: WatchedSubmit | undefined;
   readonly resolve: (result: Result) => void;
   readonly reject: (error: unknown) => void;
   #stopListening: (() => void) | undefined;
@@ -23,13 +30,13 @@ export class BatchItem<T, Result> implements Queued<BatchItem<T, Result>> {
     bytes: number,
     resolve: (result: Result) => void,
     reject: (error: unknown) => void,
-    context: AsyncResource | undefined,
+    watched: WatchedSubmit | undefined,
   ) {
     this.item = item;
     this.bytes = bytes;
     this.resolve = resolve;
     this.reject = reject;
-    this.context = context;
+    this.watched = watched;
   }
 
   /** Calls `onAbort` when `signal` aborts before the item is settled. */

@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import { joinChannel } from './batch-events.ts';
+import { anyoneListens, joinChannel } from './batch-events.ts';
 import { BatchItem } from './batch-item.ts';
 import { type BatcherOptions, type BatcherSettings, batcherSettings } from './batcher-options.ts';
 import { BatcherClosedError, QueueFullError } from './errors.ts';
@@ -79,8 +79,7 @@ export class Batcher<T, Result = void> {
       return Promise.reject(error);
     }
     return new Promise<Result>((resolve, reject) => {
-      const context = joinChannel.hasSubscribers ? new AsyncResource('BatcherItem') : undefined;
-      const queued = new BatchItem(item, bytes, resolve, reject, context);
+      const queued = new BatchItem(item, bytes, resolve, reject, this.#watched());
       if (signal !== undefined) queued.watch(signal, this.#leave);
       this.#counts.submitted += 1;
       this.#room.taken();
@@ -201,6 +200,13 @@ export class Batcher<T, Result = void> {
     const bytes = bytesOf(item);
     if (Number.isFinite(bytes) && bytes >= 0) return bytes;
     throw wrongOption('bytesOf(item)', 'a finite number >= 0', bytes);
+  }
+
+  #watched(): BatchItem<T, Result>['watched'] {
+    const { onBatch, clock } = this.#settings;
+    if (!anyoneListens(onBatch)) return undefined;
+    const context = joinChannel.hasSubscribers ? new AsyncResource('BatcherItem') : undefined;
+    return { submittedAt: clock.now(), context };
   }
 
   #startTimer(): void {

@@ -1,5 +1,12 @@
 import type { AsyncResource } from 'node:async_hooks';
-import { type BatchEvent, endChannel, joinChannel, newBatchEvent, publishEnd, startChannel } from './batch-events.ts';
+import {
+  anyoneListens,
+  type BatchEvent,
+  joinChannel,
+  newBatchEvent,
+  publishEnd,
+  startChannel,
+} from './batch-events.ts';
 import type { BatchItem } from './batch-item.ts';
 import { isArrayLike, isError, textOf } from './batch-results.ts';
 import type { Clock } from './clock.ts';
@@ -125,13 +132,14 @@ export class WriteBatch<T, Result> {
 
   #watch(): void {
     const { onBatch, name, clock } = this.#writer;
-    if (onBatch === undefined && !startChannel.hasSubscribers && !endChannel.hasSubscribers) return;
+    if (!anyoneListens(onBatch)) return;
     const event = newBatchEvent('write', name ?? null, undefined);
     event.size = this.items.length;
     this.#event = event;
     this.#startedAt = clock.now();
-    for (const { item: key, context } of this.items) {
-      context?.runInAsyncScope(() => joinChannel.publish({ key, batch: event }));
+    event.waitMs = this.#startedAt - (this.items[0]?.watched?.submittedAt ?? this.#startedAt);
+    for (const { item: key, watched } of this.items) {
+      watched?.context?.runInAsyncScope(() => joinChannel.publish({ key, batch: event }));
     }
   }
 

@@ -1,5 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { DataLoader, type DataLoaderOptions } from '@x/dataloader';
+import { DataLoader, type DataLoaderOptions, type Schedule } from '@x/dataloader';
 import { ManualClock } from '@x/testkit';
 import { describe, expect, it } from 'vitest';
 
@@ -62,7 +62,9 @@ describe('schedules', () => {
     for (let turns = 0; turns < 6; turns += 1) await turn();
     expect(batches).toEqual([]);
     loads.push(loader.load(3));
-    await turn();
+    // Its key starts the window again.
+    for (let turns = 0; turns < 8; turns += 1) await turn();
+    expect(batches).toEqual([]);
     now = 110;
     timer();
     for (let turns = 0; turns < 8; turns += 1) await turn();
@@ -180,6 +182,38 @@ describe('schedules', () => {
     expect(batches).toEqual([[1, 2]]);
     expect(await Promise.all(loads)).toEqual([1, 2, 3]);
   });
+
+  it.each<[Schedule, number]>([
+    [{ windowMs: 5, maxWaitMs: 12 }, 5],
+    ['adaptive', 0],
+  ])(
+    'with %j what a batch function loads joins a batch that was about to go, and that takes it along',
+    async (schedule, untilItGoesMs) => {
+      const clock = new ManualClock();
+      const batches: (readonly number[])[] = [];
+      const loads: Promise<number>[] = [];
+      const loader: DataLoader<number, number> = new DataLoader(
+        async (keys) => {
+          batches.push(keys);
+          if (keys.includes(1)) loads.push(loader.load(4));
+          return keys;
+        },
+        { schedule, partition: (key) => key % 2, clock },
+      );
+      const pass = async (ms: number) => {
+        await clock.advance(ms);
+        for (let turns = 0; turns < 12; turns += 1) await turn();
+      };
+      loads.push(loader.load(1), loader.load(2));
+      await pass(untilItGoesMs);
+      // The key that has joined starts a window again; without one it goes with the next turn.
+      if (untilItGoesMs > 0) expect(batches).toEqual([[1]]);
+      await pass(untilItGoesMs);
+      expect(batches).toEqual([[1], [2, 4]]);
+      expect(await Promise.all(loads)).toEqual([1, 2, 4]);
+      expect(clock.pendingTimers).toBe(0);
+    },
+  );
 
   it("'adaptive' does not make a batch function wait for itself", async () => {
     const loader: DataLoader<number, number> = new DataLoader(
