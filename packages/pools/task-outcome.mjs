@@ -16,6 +16,8 @@ export function sendFailuresInstead(isBusy) {
   const { postMessage } = MessagePort.prototype;
   // Without a list of arguments, which a task that has broken arrays would have broken for all others.
   MessagePort.prototype.postMessage = function (message, transfer) {
+    // What runs the tasks does not work any more, since one of them has changed what all share: it ends with its thread.
+    if (message?.error != null && !isBusy() && isResponse(message) && !isOutcome(message.error)) throw message.error;
     try {
       return postMessage.call(this, message, transfer);
     } catch (error) {
@@ -27,6 +29,9 @@ export function sendFailuresInstead(isBusy) {
 
 const isResponse = (message) =>
   typeof message === 'object' && message !== null && ['taskId', 'result', 'error'].every((key) => key in message);
+
+const isOutcome = (error) =>
+  typeof error === 'object' && ('thrown' in error || 'noSuchTask' in error || 'uncloneable' in error);
 
 /** The result of a task, if it will arrive. */
 export function sendable(result) {

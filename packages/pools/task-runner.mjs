@@ -31,7 +31,10 @@ sendFailuresInstead(() => !latest.over);
 
 // After what stands above, which has to hold for what the file does as it is loaded.
 const [file] = process.argv.splice(2, 1);
-const tasks = await import(pathToFileURL(file).href);
+// Of a module that has an export `then`, `import()` gives what comes of calling that. So it is the export of another one.
+const { tasks } = await import(
+  `data:text/javascript,${encodeURIComponent(`export * as tasks from ${JSON.stringify(pathToFileURL(file).href)};`)}`
+);
 
 /** What piscina calls for a task of that name, which it remembers: with the input, or for one that tells of its progress with `[input, port]`. */
 export function entry(kind, name) {
