@@ -44,7 +44,7 @@ export class AimdLimit implements AdaptiveLimit {
   record(now: number, runMs: number, inFlight: number, failed: boolean): void {
     if (!this.#window.add(now, runMs, inFlight, failed)) return;
     const { meanMs, maxInFlight } = this.#window;
-    if (this.#window.failed || meanMs > this.#slowMs) {
+    if (this.#window.failed || (meanMs ?? 0) > this.#slowMs) {
       this.#limit = Math.max(this.#bounds.minLimit, this.#limit * this.#backoff);
     } else if (maxInFlight * 2 >= this.#limit) {
       this.#limit = Math.min(this.#bounds.maxLimit, this.#limit + 1);

@@ -1,4 +1,5 @@
 import type { AdaptiveLimit } from './adaptive-limit.ts';
+import { NoLoadTime } from './no-load-time.ts';
 import { checkAtLeast } from './option-checks.ts';
 import {
   type AdaptiveLimitBounds,
@@ -8,24 +9,26 @@ import {
 } from './sample-window.ts';
 
 export interface GradientLimitOptions extends AdaptiveLimitOptions {
-  /** How much longer than usual calls may take before the limit shrinks. From 1, default 1.5. */
+  /** How many times as long as without load calls may take before the limit shrinks. From 1, default 1.5. */
   tolerance?: number | undefined;
 }
 
 /**
- * Compares how long calls take now with how long they usually take. With the window's mean S and its long average M,
- * g = max(½, min(1, tolerance · M / S)) and L ← 0.8 L + 0.2 (g L + 4): the 4 is the queue that is allowed while all is well.
- * After Gradient2 of Netflix concurrency-limits; a window with a call that failed for overload counts as g = ½, which
- * is not in the original. While overload lasts M grows too, and the limit drifts upwards with it: give it a `maxLimit`, or
- * take `VegasLimit`, which does not.
+ * Compares how long calls take with how long they take without load. With the window's mean R and the time without load R₀ (see
+ * `NoLoadTime`), g = max(½, min(1, tolerance · R₀ / R)) and N = g L + 4, the 4 being the queue that is allowed, L ← N where that is more and
+ * L ← 0.8 L + 0.2 N where it is less; a window with a call that failed for overload is L ← 0.9 L, which is g = ½ and no queue. Gradient, smoothing and queue are those of
+ * Netflix concurrency-limits, R₀ is measured as in Envoy's gradient controller: by lowering the limit now and then.
+ *
+ * A service of W workers is kept at about L = tolerance · W + 4, of which the last third and 4 wait inside it. Where W is as small as 4 those
+ * wait longer than calls take. Gradient2, the later of Netflix's, has a long average of R in place of R₀, which
+ * takes in a slow spell and overload alike: the limit grows while either lasts.
  */
 export class GradientLimit implements AdaptiveLimit {
   readonly #bounds: AdaptiveLimitBounds;
   readonly #tolerance: number;
   readonly #window: SampleWindow;
+  readonly #noLoad: NoLoadTime;
   #limit: number;
-  #usualMs = 0;
-  #windows = 0;
 
   constructor(options: GradientLimitOptions = {}) {
     const { tolerance = 1.5 } = options;
@@ -33,30 +36,39 @@ export class GradientLimit implements AdaptiveLimit {
     this.#bounds = adaptiveLimitBounds(options);
     this.#tolerance = tolerance;
     this.#window = new SampleWindow(options.windowMs);
+    this.#noLoad = new NoLoadTime(this.#bounds.minLimit, options.windowMs);
     this.#limit = this.#bounds.initialLimit;
   }
 
   get limit(): number {
-    return Math.floor(this.#limit);
+    return this.#noLoad.limitInProbe ?? Math.floor(this.#limit);
   }
 
   record(now: number, runMs: number, inFlight: number, failed: boolean): void {
-    if (this.#window.add(now, runMs, inFlight, failed)) this.#update();
+    if (this.#noLoad.limitInProbe !== undefined) {
+      if (this.#noLoad.probed(now, runMs, inFlight, failed)) this.#window.clear();
+    } else if (this.#window.add(now, runMs, inFlight, failed)) this.#update();
   }
 
   #update(): void {
     const { meanMs, maxInFlight, failed } = this.#window;
-    this.#windows = Math.min(this.#windows + 1, usualOver);
-    this.#usualMs += (meanMs - this.#usualMs) / this.#windows;
-    // After a slow spell the average is stale, and would let the limit grow far too much.
-    if (this.#usualMs > 2 * meanMs) this.#usualMs *= 0.95;
-    if (!failed && maxInFlight * 2 < this.#limit) return;
-    const ratio = meanMs > 0 ? (this.#tolerance * this.#usualMs) / meanMs : 1;
-    const gradient = failed ? 0.5 : Math.max(0.5, Math.min(1, ratio));
-    const next = this.#limit * 0.8 + (this.#limit * gradient + (failed ? 0 : queueAllowed)) * 0.2;
-    this.#limit = Math.min(this.#bounds.maxLimit, Math.max(this.#bounds.minLimit, next));
+    const { minLimit, maxLimit } = this.#bounds;
+    const before = this.#limit;
+    this.#noLoad.seen(meanMs);
+    this.#limit = Math.min(maxLimit, Math.max(minLimit, this.#next(meanMs, maxInFlight, failed)));
+    this.#noLoad.moved(this.#limit, before);
+  }
+
+  #next(meanMs: number | undefined, maxInFlight: number, failed: boolean): number {
+    const limit = this.#limit;
+    if (failed) return limit * (0.8 + 0.5 * 0.2);
+    // A limit that was not reached proves nothing.
+    if (maxInFlight * 2 < limit || meanMs === undefined) return limit;
+    const ratio = meanMs > 0 ? (this.#tolerance * this.#noLoad.ms) / meanMs : 1;
+    const gradient = Math.max(0.5, Math.min(1, ratio));
+    const next = limit * gradient + queueAllowed;
+    return next >= limit ? next : limit * 0.8 + next * 0.2;
   }
 }
 
 const queueAllowed = 4;
-const usualOver = 600;

@@ -19,8 +19,8 @@ export interface AdaptiveLimitBounds {
 
 /** Collects calls for a while, since single run times are mostly noise. */
 export class SampleWindow {
-  /** Of the window that is complete: how long calls ran on average, in milliseconds. */
-  meanMs = 0;
+  /** Of the window that is complete: how long calls ran on average, in milliseconds. How soon a call failed says nothing, so undefined where all did. */
+  meanMs: number | undefined;
   /** How much was in flight at most. */
   maxInFlight = 0;
   /** Whether a call failed for overload. */
@@ -28,9 +28,9 @@ export class SampleWindow {
   readonly #windowMs: number;
   #endsAt: number | undefined;
   #count = 0;
+  #failures = 0;
   #sumMs = 0;
   #most = 0;
-  #anyFailed = false;
 
   constructor(windowMs = 100) {
     checkPositive('windowMs', windowMs);
@@ -41,19 +41,26 @@ export class SampleWindow {
   add(now: number, runMs: number, inFlight: number, failed: boolean): boolean {
     this.#endsAt ??= now + this.#windowMs;
     this.#count++;
-    this.#sumMs += runMs;
-    this.#anyFailed ||= failed;
+    if (failed) this.#failures++;
+    else this.#sumMs += runMs;
     if (inFlight > this.#most) this.#most = inFlight;
     if (now < this.#endsAt || this.#count < enough) return false;
-    this.meanMs = this.#sumMs / this.#count;
+    const succeeded = this.#count - this.#failures;
+    this.meanMs = succeeded > 0 ? this.#sumMs / succeeded : undefined;
     this.maxInFlight = this.#most;
-    this.failed = this.#anyFailed;
+    this.failed = this.#failures > 0;
+    this.clear();
     this.#endsAt = now + this.#windowMs;
+    return true;
+  }
+
+  /** Forgets the calls of the window that is not complete. */
+  clear(): void {
+    this.#endsAt = undefined;
     this.#count = 0;
+    this.#failures = 0;
     this.#sumMs = 0;
     this.#most = 0;
-    this.#anyFailed = false;
-    return true;
   }
 }
 

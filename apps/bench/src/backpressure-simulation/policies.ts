@@ -8,6 +8,7 @@ import {
 } from '@x/backpressure';
 import type { Admission, simulateOverload } from '@x/testkit';
 import { coDel } from './codel.ts';
+import { Gradient2 } from './gradient2.ts';
 
 export type Policy = Parameters<typeof simulateOverload>[0];
 
@@ -27,10 +28,11 @@ export const policies: Readonly<Record<string, Policy>> = {
   'FIFO of 1,000, knows W': limiter(() => ({ limit: 10, maxQueue: 1_000, ...forEver }), 'blind'),
   'bulkhead 10 + 10, knows W': limiter(() => ({ limit: 10, maxQueue: 10 }), 'blind'),
   'CoDel, knows W': coDel(10),
-  'Gradient2, no queue': limiter(() => ({ limit: new GradientLimit(), maxQueue: 0 }), 'blind'),
+  'Gradient2, no queue': limiter(() => ({ limit: new Gradient2(), maxQueue: 0 }), 'blind'),
   'Vegas 1 s, no queue': limiter(() => ({ limit: new VegasLimit({ windowMs: 1_000 }), maxQueue: 0 }), 'blind'),
   'AIMD 5 s, no queue': limiter(() => ({ limit: new AimdLimit({ slowMs: 5_000 }), maxQueue: 0 }), 'blind'),
   'AIMD 50 ms, no queue': limiter(() => ({ limit: new AimdLimit({ slowMs: 50 }), maxQueue: 0 }), 'blind'),
+  'Gradient 100 ms, our queue': limiter(() => ({ limit: new GradientLimit() }), 'deadline'),
   'Vegas 100 ms, our queue': limiter(() => ({ limit: new VegasLimit() }), 'deadline'),
   'ours (KneeLimit, defaults)': limiter(() => ({ limit: new KneeLimit() }), 'deadline'),
 };

@@ -1,0 +1,63 @@
+import { SampleWindow } from './sample-window.ts';
+
+const suspiciousShrinks = 5;
+/** In windows. */
+const minProbeGap = 10;
+const maxProbeGap = 200;
+
+/**
+ * How long calls take when none waits for another inside the service: the shortest window mean seen. A service that has become
+ * slower looks like one with a queue, so this is measured afresh now and then, and soon where the limit keeps shrinking:
+ * for two windows the limit is a quarter, and only calls that started under it are looked at (as BBR's ProbeRTT does; Cardwell
+ * and others, ACM Queue 14(5), 2016).
+ */
+export class NoLoadTime {
+  /** Milliseconds; infinite while nothing is known. */
+  ms: number = Number.POSITIVE_INFINITY;
+  readonly #minLimit: number;
+  readonly #probe: SampleWindow;
+  /** The first window may have been one of overload already. */
+  #windowsSinceProbe = maxProbeGap;
+  #shrinksInRow = 0;
+  #limitInProbe: number | undefined;
+  #windowsOfProbe = 0;
+
+  constructor(minLimit: number, windowMs: number | undefined) {
+    this.#minLimit = minLimit;
+    this.#probe = new SampleWindow(windowMs);
+  }
+
+  /** The limit while it is measured, else undefined. */
+  get limitInProbe(): number | undefined {
+    return this.#limitInProbe;
+  }
+
+  /** A call that ended while it is measured. True if that was the last one needed. */
+  probed(now: number, runMs: number, inFlight: number, failed: boolean): boolean {
+    if (this.#limitInProbe === undefined || inFlight > this.#limitInProbe) return false;
+    if (!this.#probe.add(now, runMs, inFlight, failed)) return false;
+    // What ends first is what is short.
+    if (--this.#windowsOfProbe > 0) return false;
+    this.#limitInProbe = undefined;
+    this.ms = this.#probe.meanMs ?? this.ms;
+    return true;
+  }
+
+  /** A window's mean; true if none was shorter. */
+  seen(meanMs: number | undefined): boolean {
+    if (meanMs === undefined || meanMs >= this.ms) return false;
+    this.ms = meanMs;
+    return true;
+  }
+
+  /** The limit after a window, and before: whether it is time to measure is seen from its way. */
+  moved(limit: number, before: number): void {
+    this.#windowsSinceProbe++;
+    this.#shrinksInRow = Math.floor(limit) < Math.floor(before) ? this.#shrinksInRow + 1 : 0;
+    if (this.#windowsSinceProbe < (this.#shrinksInRow >= suspiciousShrinks ? minProbeGap : maxProbeGap)) return;
+    this.#windowsSinceProbe = 0;
+    this.#shrinksInRow = 0;
+    this.#windowsOfProbe = 2;
+    this.#limitInProbe = Math.max(this.#minLimit, Math.floor(limit / 4));
+  }
+}
