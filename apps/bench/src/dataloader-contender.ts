@@ -1,13 +1,15 @@
 // One contender of dataloader.bench.ts, in a process of its own: what it allocates is collected on its own time, and the
 // JIT has seen no other.
 import { DataLoader } from '@x/dataloader';
-import { create, windowScheduler } from '@yornaath/batshit';
+import { create, keyResolver, windowScheduler } from '@yornaath/batshit';
 import Upstream from 'dataloader';
 
 export const OURS = '@x/dataloader';
 export const UNORDERED = '@x/dataloader, orderedHits: false';
 export const UPSTREAM = 'graphql/dataloader';
 export const BATSHIT = 'batshit';
+/** As its own page has it: rows, in which each load looks for its own. */
+export const BATSHIT_ROWS = 'batshit, keyResolver';
 /** What the loop and the waiting take by themselves. */
 export const NO_LOADER = '(no loader)';
 
@@ -34,11 +36,24 @@ const make: Record<string, () => Contender> = {
   [OURS]: () => asContender(new DataLoader<number, number>(batch)),
   [UPSTREAM]: () => asContender(new Upstream<number, number>(batch)),
   [UNORDERED]: () => asContender(new DataLoader<number, number>(batch, { orderedHits: false })),
-  // Its resolver looks a key up in a Map: the one it offers searches the array for each key.
+  // At its best: its resolver looks a key up in a Map, where the one that it offers searches the array for each key.
   [BATSHIT]: () => {
     const batcher = create({
       fetcher: async (keys: number[]) => new Map(keys.map((key) => [key, key])),
       resolver: (values: Map<number, number>, key: number) => values.get(key),
+      scheduler: windowScheduler(0),
+    });
+    return { load: (key) => batcher.fetch(key), clearAll() {} };
+  },
+  [BATSHIT_ROWS]: () => {
+    const rows: { id: number }[] = [];
+    const batcher = create({
+      fetcher: async (keys: number[]) =>
+        keys.map((id) => {
+          rows[id] ??= { id };
+          return rows[id];
+        }),
+      resolver: keyResolver('id'),
       scheduler: windowScheduler(0),
     });
     return { load: (key) => batcher.fetch(key), clearAll() {} };

@@ -1,7 +1,16 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { BATSHIT, NO_LOADER, type Order, OURS, type Task, UNORDERED, UPSTREAM } from './dataloader-contender.ts';
+import {
+  BATSHIT,
+  BATSHIT_ROWS,
+  NO_LOADER,
+  type Order,
+  OURS,
+  type Task,
+  UNORDERED,
+  UPSTREAM,
+} from './dataloader-contender.ts';
 
 const SIZES = [1, 100, 10_000];
 /** So many processes of each contender, one after the other, and rounds in each. */
@@ -18,8 +27,8 @@ interface Kind extends Omit<Task, 'count'> {
 const CACHING = [OURS, UPSTREAM, UNORDERED, NO_LOADER];
 
 const kinds: readonly Kind[] = [
-  { keys: 'distinct', awaits: 'all', contenders: [OURS, UPSTREAM, BATSHIT, NO_LOADER] },
-  { keys: 'distinct', awaits: 'last', contenders: [OURS, UPSTREAM, BATSHIT, NO_LOADER] },
+  { keys: 'distinct', awaits: 'all', contenders: [OURS, UPSTREAM, BATSHIT, BATSHIT_ROWS, NO_LOADER] },
+  { keys: 'distinct', awaits: 'last', contenders: [OURS, UPSTREAM, BATSHIT, BATSHIT_ROWS, NO_LOADER] },
   { keys: 'cached', awaits: 'all', contenders: CACHING },
   { keys: 'cached', awaits: 'last', contenders: CACHING },
   { keys: 'one hot key', awaits: 'all', contenders: CACHING },
@@ -121,6 +130,7 @@ function ratiosOf(ns: ReadonlyMap<string, readonly number[]>, name: string, othe
 const PAIRS: readonly [string, string][] = [
   [OURS, UPSTREAM],
   [OURS, BATSHIT],
+  [OURS, BATSHIT_ROWS],
   [UNORDERED, UPSTREAM],
   // About the most that any loader could come to: the loop and the waiting take time with all of them.
   [NO_LOADER, UPSTREAM],

@@ -64,6 +64,7 @@ export class BatchRunner<K, V> {
   readonly #call: (keys: readonly K[], context: BatchContext) => unknown;
   readonly #resource = new AsyncResource('DataLoader');
   readonly #waiting: Batch<K, V>[] = [];
+  #startsWaiting = false;
 
   constructor(call: (keys: readonly K[], context: BatchContext) => unknown, options: BatchRunnerOptions<K>) {
     this.#call = call;
@@ -215,11 +216,19 @@ export class BatchRunner<K, V> {
 
   #makeRoom(): void {
     this.running -= 1;
+    if (this.#waiting.length > 0 && !this.#startsWaiting) this.#startWaiting();
+    this.#options.onEnded();
+  }
+
+  // A batch function that throws at once makes room while its batch is being started here: one loop takes all that wait, where one
+  // inside the other would run out of stack.
+  #startWaiting(): void {
+    this.#startsWaiting = true;
     while (this.#waiting.length > 0 && this.running < this.#options.maxConcurrentBatches) {
       const next = this.#waiting.shift();
       if (next !== undefined) this.#run(next);
     }
-    this.#options.onEnded();
+    this.#startsWaiting = false;
   }
 
   #watch(batch: Batch<K, V>): void {

@@ -153,6 +153,20 @@ describe('Batcher', () => {
     ]);
   });
 
+  it('gives the room that a producer was told of and has not taken to the next', async () => {
+    const { batcher, calls } = held({ maxBatchSize: 1, maxQueued: 1 });
+    const writes = [1, 2].map((item) => batcher.submit(item));
+    const told: string[] = [];
+    const producers = ['a', 'b'].map((name) => batcher.onRoom().then(() => told.push(name)));
+    calls[0]?.release();
+    await producers[0];
+    expect(told).toEqual(['a']);
+    await producers[1];
+    expect(told).toEqual(['a', 'b']);
+    calls[1]?.release();
+    await Promise.all(writes);
+  });
+
   it('refuses an item whose size cannot be told', async () => {
     const sizes: unknown[] = [Number.NaN, -1, 'x', Number.POSITIVE_INFINITY];
     const { batcher, batches } = recording({ maxBatchBytes: 10, bytesOf: (item) => sizes[item] as number });
