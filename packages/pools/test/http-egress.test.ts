@@ -59,6 +59,33 @@ describe('an egress policy', () => {
     expect(http.stats()).toMatchObject({ connections: 0, failures: { ERR_EGRESS_DENIED: spellings.length } });
   });
 
+  it('refuses a private address before there is a connection for it, and once more as it is made', async () => {
+    const { url } = await serve((_request, response) => void setTimeout(() => response.end('ok'), 50));
+    const http = open({ egress: { allowOrigins: [url] }, maxConnections: 1 });
+    const running = http.get(url);
+    await expect(http.get('http://127.0.0.2:1/')).rejects.toMatchObject(denied);
+    // Nobody has waited for the only connection, which is out all this time.
+    expect(http.stats()).toMatchObject({ inFlight: 1, queued: 0 });
+    expect(await (await running).text()).toBe('ok');
+
+    const { Connector } = (await import(new URL('../src/http/connector.ts', import.meta.url).href)) as {
+      Connector: new (
+        ...args: unknown[]
+      ) => {
+        for(origin: string, rule: (address: string) => void, onProtocol: () => void): Connect;
+      };
+    };
+    type Connect = (options: object, callback: (error: unknown, socket: unknown) => void) => void;
+    const rule = (address: string): void => {
+      throw new Error(`refused ${address}`);
+    };
+    const connector = new Connector({ http2: false, connectTimeoutMs: 1_000 }, { lookup: () => {} }, () => {});
+    const connect = connector.for(url, rule, () => {});
+    const options = { hostname: '127.0.0.1', host: '127.0.0.1', protocol: 'http:', port: new URL(url).port };
+    const error = await new Promise((resolve) => connect(options, resolve));
+    expect(error).toMatchObject({ message: 'refused 127.0.0.1' });
+  });
+
   it('refuses names that resolve to private addresses, alone or among public ones', async () => {
     const { url, peak } = await serve((_request, response) => response.end('secret'));
     const { port } = new URL(url);
