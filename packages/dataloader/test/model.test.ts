@@ -126,7 +126,7 @@ was left stays in no cache, and never evicts a newer value. Nothing is written t
 when they should. Afterwards no timer and no listener is left.
 
 Steps: load, loadMany, submit (also what \`validateBatch\` passes, and when there is room); abort, before, meanwhile and after; clear, clearAll, prime with a
-value, an error, a promise; batch functions that give arrays, Maps, Errors for single keys, too few, sparse arrays, no array, that sort their keys, reject, throw, give no promise, submit more;
+value, an error, a promise; batch functions that give arrays, Maps, Errors for single keys, too few, sparse arrays, no array, that sort their keys, reject, throw, give no promise, load or submit more themselves;
 time, turns of the event loop, dispatches by hand, flush, close. Options: all schedules, caches (own, bounded, expiring, a \`cacheMap\`, none), views, partitions, equal keys,
 batch sizes, weights and bytes, concurrency, time-outs, error caching, full queues.
 
