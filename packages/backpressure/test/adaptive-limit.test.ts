@@ -131,6 +131,27 @@ describe('KneeLimit', () => {
     expect(limit.limit).toBeGreaterThanOrEqual(18);
   });
 
+  /** What the limit was, one after the other, behind it one worker. */
+  function way(limit: KneeLimit, forMs: number): number[] {
+    const seen = [limit.limit];
+    for (let now = 0; now < forMs; ) {
+      now = busy(limit, now, 10, 10, 1);
+      if (limit.limit !== seen.at(-1)) seen.push(limit.limit);
+    }
+    return seen;
+  }
+
+  test('takes the knee to be as low as a probe can show: the share that is really in flight, and below five 0.65', () => {
+    // Of 6 a probe lets 3 in, so the first answer is 3, which is a limit of 4; of 4 it lets 2 in, but counts as 2.6, a limit of 4 again.
+    expect(way(new KneeLimit({ initialLimit: 6 }), 10_000).slice(0, 8)).toEqual([6, 3, 6, 4, 2, 4, 2, 4]);
+  });
+
+  test('does not ask more rarely where the answer is only that the knee is no higher', () => {
+    // A rest would double from 0.3 s to 8 s, and leave 20 probes.
+    const probes = way(new KneeLimit({ initialLimit: 6 }), 100_000).filter((limit) => limit === 2);
+    expect(probes.length).toBeGreaterThan(50);
+  });
+
   test('probes take a small part of the time, also where calls are few and long', () => {
     const limit = new KneeLimit();
     let probing = 0;
