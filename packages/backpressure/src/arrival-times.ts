@@ -1,3 +1,5 @@
+import { ownString } from './own-string.ts';
+
 /**
  * The memory of a rate limiter: for each key the time at which it will have recovered (GCRA's theoretical arrival time), for
  * at most `maxKeys` keys. Beyond that one that has recovered, or is nearest to it, is forgotten.
@@ -25,8 +27,12 @@ export class ArrivalTimes {
   }
 
   set(key: string, arrival: number, now: number): void {
-    if (this.#arrivals.size >= this.#maxKeys && !this.#arrivals.has(key)) this.#forgetOne(now);
-    this.#arrivals.set(key, arrival);
+    if (this.#arrivals.has(key)) {
+      this.#arrivals.set(key, arrival);
+      return;
+    }
+    if (this.#arrivals.size >= this.#maxKeys) this.#forgetOne(now);
+    this.#arrivals.set(ownString(key), arrival);
   }
 
   /** Of a few keys, forgets the one nearest to a full burst; the others go to the end, so that each is looked at in turn. */

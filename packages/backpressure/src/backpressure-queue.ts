@@ -1,7 +1,7 @@
 import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
-import { checkAtLeast, checkClock, checkCount, checkRatio } from './option-checks.ts';
+import { checkAtLeast, checkClock, checkCount, checkRatio, checkSignal } from './option-checks.ts';
 import { timerMs } from './timer-ms.ts';
 
 export interface BackpressureQueueOptions {
@@ -58,6 +58,7 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
   ): Promise<boolean> {
     const { timeoutMs = 1_000, signal } = options;
     checkAtLeast('timeoutMs', timeoutMs, 0);
+    checkSignal(signal);
     signal?.throwIfAborted();
     if (!this.#closed && this.#accept(item)) return true;
     if (this.#closed || timeoutMs === 0) {
@@ -90,6 +91,7 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
    */
   async dequeue(options: { signal?: AbortSignal | undefined } = {}): Promise<T> {
     const { signal } = options;
+    checkSignal(signal);
     signal?.throwIfAborted();
     const first = this.#take();
     if (first !== undefined) return first.value;

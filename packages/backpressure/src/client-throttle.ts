@@ -2,7 +2,7 @@ import { type Clock, systemClock } from './clock.ts';
 import { OverloadedError } from './errors.ts';
 import { jittered } from './jitter.ts';
 import { runLeavable } from './leavable-run.ts';
-import { checkAtLeast, checkClock, checkFunction, checkPositive, checkString } from './option-checks.ts';
+import { checkAtLeast, checkClock, checkFunction, checkPositive, checkSignal, checkString } from './option-checks.ts';
 import { RollingCounts } from './rolling-counts.ts';
 import { type RunContext, UnabortableContext } from './run-context.ts';
 
@@ -67,6 +67,7 @@ export class ClientThrottle {
     options: { signal?: AbortSignal | undefined } = {},
   ): Promise<T> {
     const { signal } = options;
+    checkSignal(signal);
     signal?.throwIfAborted();
     this.#counts.moveTo(this.#clock.now());
     const refused = this.#random() < this.#rejectionRatio();
@@ -82,7 +83,7 @@ export class ClientThrottle {
       this.#accept();
       return value;
     } catch (error) {
-      if (!this.#isOverload(error)) this.#accept();
+      this.#judge(error);
       throw error;
     }
   }
@@ -108,9 +109,21 @@ export class ClientThrottle {
         this.#counts.takeBack(slice);
       },
       onEnded: (ending) => {
-        if (ending.leftBy === undefined && ('value' in ending || !this.#isOverload(ending.error))) this.#accept();
+        if (ending.leftBy !== undefined) return;
+        if ('value' in ending) this.#accept();
+        else this.#judge(ending.error);
       },
     });
+  }
+
+  /** An error of which `isOverload` cannot tell is no sign of overload; that it threw must not take the error's place. */
+  #judge(error: unknown): void {
+    try {
+      if (this.#isOverload(error)) return;
+    } catch {
+      // Counts as any other error.
+    }
+    this.#accept();
   }
 
   #accept(): void {

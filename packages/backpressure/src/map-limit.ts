@@ -1,4 +1,4 @@
-import { checkCount, checkFunction } from './option-checks.ts';
+import { checkCount, checkFunction, checkSignal } from './option-checks.ts';
 
 export interface MapLimitOptions {
   /** Stops pulling, aborts what runs, and rejects with its reason at once. */
@@ -53,6 +53,7 @@ async function fanOut<T, R, O>(
   checkCount('limit', limit, 1, true);
   checkFunction('fn', fn);
   const { signal } = options;
+  checkSignal(signal);
   signal?.throwIfAborted();
   const iterator = iteratorOf(items);
   const stop = new AbortController();

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { ArrivalTimes } from './arrival-times.ts';
 import { type Clock, systemClock } from './clock.ts';
-import { checkClock, checkCount, checkPositive, checkString, refuse } from './option-checks.ts';
+import { checkClock, checkCount, checkPositive, checkSignal, checkString, refuse } from './option-checks.ts';
 
 export interface RateLimiterOptions {
   /** How much may be done in each interval. A finite number above 0. */
@@ -72,6 +72,7 @@ export class RateLimiter {
 
   /** As `tryConsume`, in the shape of a limiter that has to ask another process. */
   async consume(key: string, options?: ConsumeOptions): Promise<RateLimitResult> {
+    checkSignal(options?.signal);
     options?.signal?.throwIfAborted();
     return this.tryConsume(key, options);
   }

@@ -11,6 +11,7 @@ import {
   VegasLimit,
 } from '@x/backpressure';
 import { limitedTool, rateLimitedTool } from '@x/backpressure/mcp';
+import { RedisRateLimiter } from '@x/backpressure/redis';
 import { describe, expect, test } from 'vitest';
 
 const limiter = new ConcurrencyLimiter({ limit: 1 });
@@ -102,5 +103,25 @@ describe('only undefined counts as absent', () => {
     await expect(mapLimit([1], '2' as never, async (n) => n)).rejects.toThrow(
       "limit must be an integer >= 1 or Infinity, got '2'",
     );
+  });
+});
+
+describe('a signal that is none is refused, not found out later', () => {
+  const queue = new BackpressureQueue();
+  const throttle = new ClientThrottle();
+  const redis = new RedisRateLimiter({ client: { status: 'end', call: async () => [] }, limit: 1, intervalMs: 1 });
+  test.each<[string, (signal: never) => Promise<unknown>]>([
+    ['ConcurrencyLimiter.run', (signal) => limiter.run(handler, { signal })],
+    ['ConcurrencyLimiter.acquire', (signal) => limiter.acquire({ signal })],
+    ['BackpressureQueue.enqueue', (signal) => queue.enqueue(1, { signal })],
+    ['BackpressureQueue.dequeue', (signal) => queue.dequeue({ signal })],
+    ['ClientThrottle.run', (signal) => throttle.run(handler, { signal })],
+    ['RateLimiter.consume', (signal) => rateLimiter.consume('a', { signal })],
+    ['RedisRateLimiter.consume', (signal) => redis.consume('a', { signal })],
+    ['mapLimit', (signal) => mapLimit([1], 1, handler, { signal })],
+  ])('%s', async (_what, call) => {
+    for (const none of [null, {}, 'signal']) {
+      await expect(call(none as never)).rejects.toThrow('@x/backpressure: signal must be an AbortSignal, got ');
+    }
   });
 });

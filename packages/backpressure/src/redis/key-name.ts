@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto';
+import { ownString } from '../own-string.ts';
 
 /**
  * The name in Redis of a caller's key: 22 characters after the prefix whatever the caller sends, and not a word of who it is.
@@ -28,7 +29,7 @@ export class KeyNames {
     // One that is very long, which a hostile caller may send by the thousand, is not worth its memory.
     if (key.length > longestKept) return name;
     if (this.#names.size >= this.#maxKept) this.#names.clear();
-    this.#names.set(key, name);
+    this.#names.set(ownString(key), name);
     return name;
   }
 }

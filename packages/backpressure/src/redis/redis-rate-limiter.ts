@@ -8,6 +8,7 @@ import {
   checkOneOf,
   checkPositive,
   checkRatio,
+  checkSignal,
   checkString,
   refuse,
 } from '../option-checks.ts';
@@ -131,6 +132,7 @@ export class RedisRateLimiter implements AsyncDisposable {
     checkString('key', key);
     const cost = checkCost(options, this.#burst);
     const signal = options?.signal;
+    checkSignal(signal);
     signal?.throwIfAborted();
     const deciding = this.#decide(this.#names.nameOf(key), cost);
     const result = await (signal === undefined ? deciding : orAbort(deciding, signal));
