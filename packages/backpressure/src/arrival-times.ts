@@ -27,11 +27,12 @@ export class ArrivalTimes {
   }
 
   set(key: string, arrival: number, now: number): void {
-    if (this.#arrivals.has(key)) {
-      this.#arrivals.set(key, arrival);
-      return;
-    }
-    if (this.#arrivals.size >= this.#maxKeys) this.#forgetOne(now);
+    if (this.#arrivals.size >= this.#maxKeys && !this.#arrivals.has(key)) this.#forgetOne(now);
+    const known = this.#arrivals.size;
+    this.#arrivals.set(key, arrival);
+    if (this.#arrivals.size === known) return;
+    // A new one. Found out so, one that is known costs no more than it has to.
+    this.#arrivals.delete(key);
     this.#arrivals.set(ownString(key), arrival);
   }
 
