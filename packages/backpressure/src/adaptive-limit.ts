@@ -13,4 +13,9 @@ export interface AdaptiveLimit {
    * @param failed it failed in a way that speaks of overload
    */
   record(now: number, runMs: number, inFlight: number, failed: boolean): void;
+  /**
+   * Calls wait, and for long none has begun or ended: work that does not end holds all of the limit. One that was lowered to measure
+   * goes back to where it was.
+   */
+  stalled?(now: number): void;
 }

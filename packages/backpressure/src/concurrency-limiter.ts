@@ -107,7 +107,9 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       this.#leave(startedAt, inFlight, outcomeOf({ error }, this.#classify), options);
       throw error;
     }
-    this.#leave(startedAt, inFlight, this.#judgeValue(value), options);
+    // Without an adaptive limit there is nothing a value could tell.
+    const outcome = this.#adaptive === undefined ? 'success' : outcomeOf({ value }, this.#classify);
+    this.#leave(startedAt, inFlight, outcome, options);
     return value;
   }
 
@@ -159,7 +161,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
       inFlight: this.#inFlight,
       queued: this.#waiting.size,
       maxQueue: this.#maxQueue,
-      healthy: this.#isHealthy,
+      healthy: !this.#closed && (this.#maxQueue === 0 ? this.#inFlight < this.#limit : this.#waiting.hasRoom),
       admitted: this.#admitted,
       completed: this.#completed,
       abandoned: this.#abandoned.total,
@@ -187,11 +189,6 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     return this.close();
   }
 
-  get #isHealthy(): boolean {
-    if (this.#closed) return false;
-    return this.#maxQueue === 0 ? this.#inFlight < this.#limit : this.#waiting.hasRoom;
-  }
-
   get #isIdle(): boolean {
     return this.#inFlight === 0 && this.#waiting.size === 0;
   }
@@ -217,7 +214,14 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   /** Waits for a permit. */
   #queue(options: AcquireOptions | undefined, work?: Work): Promise<Waiter> {
     const now = this.#time.arrival();
-    return this.#closed ? Promise.reject(this.#overloaded('draining', now)) : this.#waiting.enter(options, now, work);
+    if (this.#closed) return Promise.reject(this.#overloaded('draining', now));
+    const granted = this.#waiting.enter(options, now, work);
+    if (this.#adaptive?.stalled !== undefined && this.#retry.isStalled(now)) {
+      this.#adaptive.stalled(now);
+      this.#limit = Math.max(1, this.#adaptive.limit);
+      this.#letIn(now);
+    }
+    return granted;
   }
 
   /** Gives a permit back and lets others in. */
@@ -290,10 +294,5 @@ export class ConcurrencyLimiter implements AsyncDisposable {
         this.#leave(startedAt, inFlight, outcomeOf(ending, this.#classify), options);
       },
     });
-  }
-
-  /** Without an adaptive limit there is nothing a value could tell. */
-  #judgeValue(value: unknown): Outcome {
-    return this.#adaptive === undefined ? 'success' : outcomeOf({ value }, this.#classify);
   }
 }

@@ -50,6 +50,11 @@ export class GradientLimit implements AdaptiveLimit {
     } else if (this.#window.add(now, runMs, inFlight, failed)) this.#update();
   }
 
+  stalled(): void {
+    this.#noLoad.giveUp();
+    this.#window.clear();
+  }
+
   #update(): void {
     const { meanMs, maxInFlight, failed } = this.#window;
     const { minLimit, maxLimit } = this.#bounds;

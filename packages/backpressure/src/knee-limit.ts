@@ -79,6 +79,10 @@ export class KneeLimit implements AdaptiveLimit {
     else if (now - this.#lastAnswerAt >= this.#probeGapMs && this.#lowered < this.#full) this.#beginProbe(now);
   }
 
+  stalled(now: number): void {
+    if (this.#probeBeganAt !== undefined) this.#endProbe(now);
+  }
+
   get #full(): number {
     const { minLimit, maxLimit } = this.#bounds;
     return Math.min(maxLimit, Math.max(minLimit, Math.floor(this.#knee * headroom + 1)));

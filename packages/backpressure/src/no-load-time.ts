@@ -43,6 +43,12 @@ export class NoLoadTime {
     return true;
   }
 
+  /** Ends without an answer what does not come to its end. */
+  giveUp(): void {
+    this.#limitInProbe = undefined;
+    this.#probe.clear();
+  }
+
   /** A window's mean; true if none was shorter. */
   seen(meanMs: number | undefined): boolean {
     if (meanMs === undefined || meanMs >= this.ms) return false;

@@ -20,6 +20,11 @@ export class RetryEstimate {
     else this.#lastMoveAt = now;
   }
 
+  /** Whether nothing has started or ended for a second, and four times as long as a long call takes. Where all are timed. */
+  isStalled(now: number): boolean {
+    return now - this.#lastMoveAt > Math.max(1_000, 4 * this.#runTimes.longMs);
+  }
+
   /**
    * Until a permit would be free for one who came now: all that wait ahead, as fast as work ends when all permits are in
    * use (a permit's share of the mean run time, by Little's law), and for how long nothing has moved.
