@@ -212,7 +212,8 @@ export class Connections {
         connection.silence.asked(this.#clock.now());
       }
       origin.protocol = connection.multiplexed ? 'multiplexed' : 'single';
-      if (connection.running === 0) this.#rest(connection);
+      // What it was made for may have been given up, and have told so already as undici was let send more.
+      if (connection.running === 0 && !connection.gone && !this.#idle.has(connection)) this.#rest(connection);
       this.#pump();
     });
     client.on('disconnect', (_origin, _targets, error) => {
