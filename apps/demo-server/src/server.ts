@@ -103,7 +103,10 @@ async function startServices(config: Config, closers: Closers, logger: Logger): 
 
 /** The cache works without Redis, and finds it when it comes: a start waits for it a little, and goes on. */
 async function connectRedis({ redis, logger }: Dependencies): Promise<void> {
-  await withTimeout(redis.connect(), REDIS_START_MS).catch((error) =>
+  if (redis.status === 'ready') return;
+  // What needs it may have begun to connect already.
+  const connected = redis.status === 'wait' ? redis.connect() : once(redis, 'ready');
+  await withTimeout<unknown>(connected, REDIS_START_MS).catch((error) =>
     logger.warn({ err: error }, 'redis cannot be reached: results are cached in memory only until it can'),
   );
 }
