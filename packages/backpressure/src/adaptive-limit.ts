@@ -19,3 +19,30 @@ export interface AdaptiveLimit {
    */
   stalled?(now: number): void;
 }
+
+/** The limit after work has ended. A strategy that throws, or has no number for a limit, leaves it as it is: others wait for what follows. */
+export function limitAfterWork(
+  strategy: AdaptiveLimit,
+  before: number,
+  now: number,
+  runMs: number,
+  inFlight: number,
+  failed: boolean,
+): number {
+  try {
+    strategy.record(now, runMs, inFlight, failed);
+    return Math.max(1, strategy.limit) || before;
+  } catch {
+    return before;
+  }
+}
+
+/** The same after nothing has moved for long. */
+export function limitAfterStall(strategy: AdaptiveLimit, before: number, now: number): number {
+  try {
+    strategy.stalled?.(now);
+    return Math.max(1, strategy.limit) || before;
+  } catch {
+    return before;
+  }
+}

@@ -1,5 +1,5 @@
 import { AbandonedWork } from './abandoned-work.ts';
-import type { AdaptiveLimit } from './adaptive-limit.ts';
+import { type AdaptiveLimit, limitAfterStall, limitAfterWork } from './adaptive-limit.ts';
 import { beginWork } from './begin-work.ts';
 import { outcomeOf } from './classify-outcome.ts';
 import type { Clock } from './clock.ts';
@@ -217,8 +217,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     if (this.#closed) return Promise.reject(this.#overloaded('draining', now));
     const granted = this.#waiting.enter(options, now, work);
     if (this.#adaptive?.stalled !== undefined && this.#retry.isStalled(now)) {
-      this.#adaptive.stalled(now);
-      this.#limit = Math.max(1, this.#adaptive.limit);
+      this.#limit = limitAfterStall(this.#adaptive, this.#limit, now);
       this.#letIn(now);
     }
     return granted;
@@ -249,8 +248,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     if (this.#adaptive === undefined) return;
     const seen = this.#late.judge(outcome, runMs, options, this.#limit);
     if (seen === 'ignore') return;
-    this.#adaptive.record(now, runMs, inFlight, seen === 'failure');
-    this.#limit = Math.max(1, this.#adaptive.limit);
+    this.#limit = limitAfterWork(this.#adaptive, this.#limit, now, runMs, inFlight, seen === 'failure');
   }
 
   #letIn(now: number): void {
