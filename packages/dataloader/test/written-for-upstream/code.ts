@@ -132,6 +132,46 @@ export async function run(): Promise<unknown[]> {
   dispatch();
   record(await Promise.all(waiting));
 
+  const callbacks: (() => void)[] = [];
+  const scheduled = new DataLoader<number, number>(async (keys) => same(keys), {
+    batchScheduleFn: (callback) => void callbacks.push(callback),
+  });
+  const later = new DataLoader<number, number>(async (keys) => same(keys), {
+    batchScheduleFn: (callback) => setTimeout(callback, 5),
+  });
+  const early = scheduled.load(1);
+  for (const callback of callbacks.splice(0)) callback();
+  const late = [scheduled.load(2), later.load(3)];
+  await new Promise((resolve) => setTimeout(resolve, 1));
+  late.push(later.load(4));
+  for (const callback of callbacks) callback();
+  record(await Promise.all([early, ...late]));
+
+  const forgetful: DataLoader<string, string> = new DataLoader(async (keys: readonly string[]) => {
+    forgetful.clearAll();
+    return same(keys);
+  });
+  record(await forgetful.loadMany(['A', 'B', 'A']));
+  record(await forgetful.loadMany(['A', 'C']));
+
+  // A user is known by id and by name.
+  const byName: DataLoader<string, User> = new DataLoader(async (names: readonly string[]) => {
+    record(['by name', [...names]]);
+    const found = names.map((name) => ({ id: name.length, name }));
+    for (const user of found) users.prime(user.id, user);
+    return found;
+  });
+  record([await byName.load('Ada'), await users.clear(3).load(3)]);
+  record([await byName.clear('Ada').load('Ada'), await users.load(3)]);
+  // A hit waits for the open batch, and what follows is asked for together; in which order is not promised.
+  const friends = new DataLoader(async (ids: readonly number[]) => same([...ids].sort()).map(() => ids.length));
+  friends.prime(1, 20);
+  const friendOf = async (id: number) => friends.load((await friends.load(id)) + 100);
+  record(await Promise.all([friendOf(1), friendOf(2)]));
+  record(await settled(users.load(-9)));
+  record(await settled(users.load(-9)));
+  record(await settled(users.clear(-9).load(-9)));
+
   const counting = new CountingLoader<number, number>(async (keys) => keys);
   await counting.loadMany([1, 2, 2]);
   record(counting.loaded);
