@@ -59,7 +59,8 @@ export function limitedTool<H extends ToolHandler>(
               ...((timeoutMs === undefined ? callArguments : withSignal(callArguments, run.signal)) as never[]),
             );
           } catch (error) {
-            own = { error };
+            // A handler that hands on why its signal aborted says nothing of its own.
+            if (error !== run.signal.reason) own = { error };
             throw error;
           }
         },
