@@ -102,7 +102,8 @@ export class RedisRateLimiter implements AsyncDisposable {
     checkPositive('intervalMs', intervalMs);
     checkPositive('burst', burst);
     checkString('prefix', prefix);
-    checkString('secret', secret);
+    // Never what was given, which may be the secret's bytes.
+    if (typeof secret !== 'string') refuse('secret', 'a string', '…');
     if (secret.length < 16) refuse('secret', 'at least 16 characters', '…');
     checkOneOf('onUnavailable', onUnavailable, ['local', 'allow', 'deny']);
     checkRatio('localShare', localShare);
@@ -179,8 +180,10 @@ export class RedisRateLimiter implements AsyncDisposable {
   /** What Redis says; undefined if it is away. */
   #ask(name: string, cost: number, knownUsed: number): Promise<Answer | undefined> {
     const question = { name, cost, knownUsed, burst: this.#burst, msPerUnit: this.#msPerUnit };
-    // As the calls do, with a cost of nothing: a node that is read-only, full or loading would still answer a PING.
-    const probe = () => (this.#isConnected() ? askGcra(this.#client, { ...question, cost: 0 }) : Promise.reject());
+    // As the calls do, with a cost of nothing: a node that is read-only, full or loading would still answer a PING. What was known to
+    // be used may have come back since.
+    const probe = () =>
+      this.#isConnected() ? askGcra(this.#client, { ...question, cost: 0, knownUsed: 0 }) : Promise.reject();
     // The client would keep the command until it is connected again, and count a call that was decided long ago.
     if (!this.#isConnected()) {
       this.#redis.markAway(away(`Redis is not connected (${this.#client.status})`), probe);
