@@ -25,10 +25,13 @@ export function hasRequestSignal(response: ServerResponse): boolean {
   return signals.has(response);
 }
 
-/** Whether `error` is only what `requestSignal` told the handler. */
+/** Whether `error` is only what `requestSignal` told the handler, as it is or as Node's own functions hand it on. */
 export function isDisconnect(response: ServerResponse, error: unknown): boolean {
   const signal = signals.get(response);
-  return signal?.aborted === true && signal.reason === error;
+  if (signal?.aborted !== true) return false;
+  if (signal.reason === error) return true;
+  const { name, cause } = (error ?? {}) as Partial<Error>;
+  return name === 'AbortError' && cause === signal.reason;
 }
 
 /**

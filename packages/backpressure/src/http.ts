@@ -48,13 +48,17 @@ export interface AdmissionOptions {
   rateLimiter?: AdmissionRateLimiter | undefined;
   /** Looked at first: is the process itself well? */
   shedder?: AdmissionShedder | undefined;
-  /** The caller, for the rate limit and for fairness in the queue. Default: the socket's remote address. Give one where the server is behind a proxy: else all are one caller. */
+  /**
+   * The caller, for the rate limit and for fairness in the queue. Default: the socket's remote address. Give one where the
+   * server is behind a proxy, since all are one caller else, and where strangers come over IPv6, each of whom has as many addresses as he likes.
+   */
   key?: ((request: IncomingMessage) => string) | undefined;
   /** Default: all are `'default'`. */
   priority?: ((request: IncomingMessage) => Priority) | undefined;
   /**
    * How long the client waits for its answer, in milliseconds, where it says so: what cannot be answered in time is not begun, and where
-   * one in four of the last is answered, or left, only when nine tenths of it are over, an adaptive limit gets smaller. Default: nothing is known of it.
+   * one in four of the last is answered, or left, only when nine tenths of it are over, an adaptive limit gets smaller. Default: nothing is known of it, as with
+   * `NaN`, which is what becomes of a header that is no number.
    */
   deadlineMs?: ((request: IncomingMessage) => number | undefined) | undefined;
   /** Requests that are always let through. Default: GET and HEAD of /health, /healthz, /livez, /readyz and /metrics. */
@@ -156,10 +160,12 @@ export function withAdmission(
       void serve(request, response);
       return;
     }
-    const patienceMs = deadlineMs?.(request);
+    const said = deadlineMs?.(request);
+    const patienceMs = Number.isNaN(said) ? undefined : said;
     const deadlineAt = patienceMs === undefined ? undefined : clock.now() + patienceMs * patienceEnds;
     const caller = deadlineMs === undefined ? undefined : key(request);
-    const permit = limiter.tryAcquire();
+    // Who has no time left is not served because a permit happens to be free.
+    const permit = patienceMs === undefined || patienceMs > 0 ? limiter.tryAcquire() : undefined;
     if (permit !== undefined) {
       serveUnder(permit, request, response, deadlineAt, caller);
       return;
@@ -253,14 +259,17 @@ function refuse(request: IncomingMessage, response: ServerResponse, error: unkno
 }
 
 function remoteAddress(request: IncomingMessage): string {
-  return request.socket.remoteAddress ?? '';
+  // A socket for both kinds writes IPv4 addresses so; one for IPv4 alone does not.
+  return (request.socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/i, '');
 }
 
 /** By its method too: work must not get past the gate under the name of a check. */
 function isHealthCheck(request: IncomingMessage): boolean {
   if (request.method !== 'GET' && request.method !== 'HEAD') return false;
+  // Of a path under which it is mounted Express leaves nothing in `url`: /users/health is no check.
+  const { originalUrl = request.url ?? '' } = request as { originalUrl?: string };
   // A proxy may ask for `http://host/health` (RFC 9112, section 3.2.2).
-  const path = (request.url ?? '').replace(/^https?:\/\/[^/?#]*/i, '');
+  const path = originalUrl.replace(/^https?:\/\/[^/?#]*/i, '');
   const end = path.indexOf('?');
   return healthPaths.has(end === -1 ? path : path.slice(0, end));
 }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 
 export type JsonRpcId = string | number | null;
@@ -36,6 +37,8 @@ const maxIdLength = 1_024;
 function ignore(): void {}
 
 function parsed(bytes: Buffer): unknown {
+  // Read as text, what is none would become other characters.
+  if (!isUtf8(bytes)) return undefined;
   try {
     return JSON.parse(bytes.toString());
   } catch {
