@@ -25,8 +25,12 @@ export function hasRequestSignal(response: ServerResponse): boolean {
   return signals.has(response);
 }
 
-/** Whether `error` is only what `requestSignal` told the handler, as it is or as Node's own functions hand it on. */
-export function isDisconnect(response: ServerResponse, error: unknown): boolean {
+/**
+ * Whether `error` only says that the client has gone: as the request did to one who was reading its body, or as `requestSignal`
+ * did, as it is or as Node's own functions hand it on.
+ */
+export function isDisconnect(request: IncomingMessage, response: ServerResponse, error: unknown): boolean {
+  if (request.errored !== null && request.errored === error) return true;
   const signal = signals.get(response);
   if (signal?.aborted !== true) return false;
   if (signal.reason === error) return true;

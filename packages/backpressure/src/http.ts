@@ -123,7 +123,7 @@ export function withAdmission(
   const serve = (request: IncomingMessage, response: ServerResponse): PromiseLike<boolean> | undefined => {
     const failServing = (error: unknown): false => {
       // That the client has gone is nobody's failure.
-      if (!isDisconnect(response, error)) fail(request, response, error);
+      if (!isDisconnect(request, response, error)) fail(request, response, error);
       return false;
     };
     try {

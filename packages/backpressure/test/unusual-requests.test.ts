@@ -223,6 +223,21 @@ describe('a client that sends slowly', () => {
   });
 });
 
+test('a client that does not read its answer loses the permit when the time-out of the server cuts it off', async () => {
+  const limiter = new ConcurrencyLimiter({ limit: 1 });
+  const { port, server, url } = await serve(
+    (request, response) => response.end(request.url === '/large' ? Buffer.alloc(30_000_000) : 'served'),
+    { limiter },
+  );
+  server.timeout = 100;
+  const { socket } = await openRaw(port);
+  socket.pause();
+  socket.write('GET /large HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => limiter.stats().inFlight === 1);
+  await limiter.onIdle();
+  expect(await (await fetch(url)).text()).toBe('served');
+});
+
 test('an upgrade that the server listens for does not pass the gate, which is for requests', async () => {
   const limiter = fullLimiter();
   const { server, port } = await serve((_, response) => response.end('served'), { limiter });

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ConcurrencyLimiter } from '@x/backpressure';
 import { requestSignal, withAdmission } from '@x/backpressure/http';
 import { expect, test } from 'vitest';
-import { afterTest, serve, until } from '../admission-server.ts';
+import { afterTest, openRaw, serve, until } from '../admission-server.ts';
 
 function full(): ConcurrencyLimiter {
   const limiter = new ConcurrencyLimiter({ limit: 1, maxQueue: 0 });
@@ -61,6 +61,32 @@ test('that a client has gone is reported to nobody, in whatever way the handler 
   await limiter.onIdle();
   await until(() => reported.length > 0);
   expect(reported).toMatchObject([{ message: 'rolled back badly' }]);
+});
+
+test('nor is it where the client has gone while its body was read', async () => {
+  const limiter = new ConcurrencyLimiter({ limit: 1 });
+  const reported: unknown[] = [];
+  const ended: unknown[] = [];
+  const { port } = await serve(
+    async (request) => {
+      try {
+        for await (const _ of request);
+      } catch (error) {
+        ended.push(error);
+        throw error;
+      }
+    },
+    { limiter, onError: (error) => reported.push(error) },
+  );
+  const { socket } = await openRaw(port);
+  socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc');
+  await until(() => limiter.stats().inFlight === 1);
+  socket.destroy();
+  await until(() => ended.length === 1);
+  await limiter.onIdle();
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(ended).toMatchObject([{ code: 'ECONNRESET' }]);
+  expect(reported).toEqual([]);
 });
 
 // Bytes that are no UTF-8 became other characters: an id that was never sent.
