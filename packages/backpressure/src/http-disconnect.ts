@@ -34,8 +34,13 @@ export function isDisconnect(request: IncomingMessage, response: ServerResponse,
   const signal = signals.get(response);
   if (signal?.aborted !== true) return false;
   if (signal.reason === error) return true;
-  const { name, cause } = (error ?? {}) as Partial<Error>;
-  return name === 'AbortError' && cause === signal.reason;
+  try {
+    const { name, cause } = (error ?? {}) as Partial<Error>;
+    return name === 'AbortError' && cause === signal.reason;
+  } catch {
+    // Its properties may be getters that throw.
+    return false;
+  }
 }
 
 /**

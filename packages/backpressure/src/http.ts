@@ -106,16 +106,16 @@ export function withAdmission(
   checkFunction('random', random);
 
   const lateShare = new LateShare();
-  const report = (error: unknown): void => {
+  const report = async (error: unknown): Promise<void> => {
     try {
-      onError?.(error);
+      await onError?.(error);
     } catch {
       // Whoever is told must not take the server down.
     }
   };
 
   const fail = (request: IncomingMessage, response: ServerResponse, error: unknown): void => {
-    report(error);
+    void report(error);
     answerFailure(request, response);
   };
 
@@ -217,6 +217,8 @@ export function withAdmission(
   };
 
   const admit = (request: IncomingMessage, response: ServerResponse): void => {
+    // What comes before the gate may have taken longer than the client stayed.
+    if (isOver(request, response)) return;
     if (exempt(request)) {
       void serve(request, response);
       return;

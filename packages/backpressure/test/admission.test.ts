@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type IncomingMessage, request, type ServerResponse } from 'node:http';
 import { ConcurrencyLimiter } from '@x/backpressure';
-import type { RequestHandler } from '@x/backpressure/http';
+import type { AdmissionOptions, RequestHandler } from '@x/backpressure/http';
 import { ManualClock } from '@x/testkit';
 import { Pool } from 'undici';
 import { describe, expect, test } from 'vitest';
@@ -205,6 +205,27 @@ describe('admission', () => {
     expect((await fetch(`${url}/pay`)).status).toBe(200);
     await limiter.onIdle();
     expect(limiter.stats().admitted).toBe(1);
+  });
+
+  test('priority, caller and patience reach the queue', async () => {
+    const waits: object[] = [];
+    const limiter = {
+      tryAcquire: () => undefined,
+      acquire: async ({ signal: _, ...wait }: { signal: AbortSignal }) => {
+        waits.push(wait);
+        return { release: () => {} };
+      },
+    };
+    const options: AdmissionOptions = { limiter, priority: () => 'sheddable', key: () => 'caller' };
+    const handler: RequestHandler = (_, response) => response.end('ok');
+    await fetch((await serve(handler, options)).url);
+    await fetch((await serve(handler, { ...options, deadlineMs: () => 500 })).url);
+    await fetch((await serve(handler, { limiter })).url);
+    expect(waits).toEqual([
+      { priority: 'sheddable', key: 'caller' },
+      { priority: 'sheddable', key: 'caller', deadlineMs: 500 },
+      { priority: 'default', key: '127.0.0.1' },
+    ]);
   });
 
   test('Retry-After is at least a second: 0 would ask for a retry at once', async () => {

@@ -34,6 +34,25 @@ test('a client that goes away aborts running work, which is nobody’s failure',
   expect(reported).toEqual([]);
 });
 
+test('a client that leaves the queue is reported to nobody, and refused by nobody', async () => {
+  const limiter = new ConcurrencyLimiter({ limit: 1 });
+  const permit = limiter.tryAcquire();
+  const reported: unknown[] = [];
+  const responses: ServerResponse[] = [];
+  const { server, port } = await serve(() => {}, { limiter, onError: (error) => reported.push(error) });
+  server.on('request', (_request, response) => responses.push(response));
+  const { socket } = await openRaw(port);
+  // The second has no socket of its own yet.
+  socket.write('GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n');
+  await until(() => limiter.stats().queued === 2);
+  socket.destroy();
+  await until(() => limiter.stats().queued === 0);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(reported).toEqual([]);
+  expect(responses.map((response) => response.headersSent)).toEqual([false, false]);
+  permit?.release();
+});
+
 test('what a handler throws besides, when its client has gone, is reported', async () => {
   const reported: unknown[] = [];
   const handler: RequestHandler = async (request, response) => {

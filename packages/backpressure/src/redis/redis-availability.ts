@@ -30,7 +30,7 @@ export class RedisAvailability {
   #stopped = false;
   #timer: unknown;
   #probe: () => Promise<unknown> = () => Promise.resolve();
-  #nextProbeAt = 0;
+  #mayBeBackAt = 0;
 
   constructor(options: RedisAvailabilityOptions) {
     this.#options = options;
@@ -46,7 +46,7 @@ export class RedisAvailability {
 
   /** Until Redis may be back, in milliseconds. */
   get awayMs(): number {
-    return this.#available ? 0 : Math.max(1, Math.ceil(this.#nextProbeAt - this.#options.clock.now()));
+    return this.#available ? 0 : Math.max(1, Math.ceil(this.#mayBeBackAt - this.#options.clock.now()));
   }
 
   /**
@@ -66,11 +66,7 @@ export class RedisAvailability {
     this.#probe = probe;
     if (this.#available) {
       this.#available = false;
-      try {
-        this.#options.onAway(error);
-      } catch {
-        // Whoever is told must not take calls down.
-      }
+      void this.#tell(error);
     }
     this.#probeLater();
   }
@@ -82,15 +78,25 @@ export class RedisAvailability {
     if (this.#timer !== undefined) this.#options.clock.clearTimeout(this.#timer);
   }
 
+  async #tell(error: unknown): Promise<void> {
+    try {
+      await this.#options.onAway(error);
+    } catch {
+      // Whoever is told must not take calls down.
+    }
+  }
+
   #probeLater(): void {
     const { clock, retryAfterMs } = this.#options;
     if (this.#stopped || this.#timer !== undefined) return;
-    this.#nextProbeAt = clock.now() + retryAfterMs;
+    this.#mayBeBackAt = clock.now() + retryAfterMs;
     this.#timer = this.#inOwnContext(() => clock.setTimeout(() => void this.#tryProbe(), timerMs(retryAfterMs)));
     (this.#timer as { unref?: () => void } | undefined)?.unref?.();
   }
 
   async #tryProbe(): Promise<void> {
+    const { clock, commandTimeoutMs } = this.#options;
+    this.#mayBeBackAt = clock.now() + commandTimeoutMs;
     try {
       await this.#commands.run(this.#probe);
       this.#timer = undefined;

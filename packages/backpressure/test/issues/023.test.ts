@@ -143,6 +143,7 @@ test.each([
   };
   const { url, server } = await serve((_, response) => response.end(), { rateLimiter });
   server.on('connection', (socket) => Object.defineProperty(socket, 'remoteAddress', { value: remoteAddress }));
-  await fetch(url);
+  // What a client says of itself does not count.
+  await fetch(url, { headers: { 'x-forwarded-for': '198.51.100.7', forwarded: 'for=198.51.100.7' } });
   expect(callers).toEqual([caller]);
 });
