@@ -31,7 +31,7 @@ export function limitAfterWork(
 ): number {
   try {
     strategy.record(now, runMs, inFlight, failed);
-    return Math.max(1, strategy.limit) || before;
+    return wholeLimit(strategy.limit) || before;
   } catch {
     return before;
   }
@@ -41,8 +41,13 @@ export function limitAfterWork(
 export function limitAfterStall(strategy: AdaptiveLimit, before: number, now: number): number {
   try {
     strategy.stalled?.(now);
-    return Math.max(1, strategy.limit) || before;
+    return wholeLimit(strategy.limit) || before;
   } catch {
     return before;
   }
+}
+
+/** From 1, and never more than the strategy says; NaN for what is no number. */
+export function wholeLimit(limit: number): number {
+  return Math.floor(Math.max(1, limit));
 }

@@ -3,6 +3,7 @@ import { OverloadedError } from './errors.ts';
 import { LinkedList, type ListNode } from './linked-list.ts';
 import { checkAtLeast, checkClock, checkCount, checkRatio, checkSignal } from './option-checks.ts';
 import { timerMs } from './timer-ms.ts';
+import { whenAborted } from './when-aborted.ts';
 
 export interface BackpressureQueueOptions {
   /** How many items may wait to be taken. A whole number from 1, default 1,000. */
@@ -72,16 +73,17 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
         timeoutMs === Number.POSITIVE_INFINITY
           ? undefined
           : this.#clock.setTimeout(() => this.#sendAway(place), timerMs(timeoutMs));
-      const onAbort = (): void => {
-        this.#producers.remove(place);
-        producer.detach();
-        reject(signal?.reason);
-      };
+      const stopListening =
+        signal &&
+        whenAborted(signal, () => {
+          this.#producers.remove(place);
+          producer.detach();
+          reject(signal.reason);
+        });
       producer.detach = () => {
         if (timer !== undefined) this.#clock.clearTimeout(timer);
-        signal?.removeEventListener('abort', onAbort);
+        stopListening?.();
       };
-      signal?.addEventListener('abort', onAbort, { once: true });
     });
   }
 
@@ -93,25 +95,8 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
     const { signal } = options;
     checkSignal(signal);
     signal?.throwIfAborted();
-    const first = this.#take();
-    if (first !== undefined) return first.value;
-    if (this.#closed) throw drained();
-    return new Promise<T>((resolve, reject) => {
-      const consumer: Consumer<T> = {
-        give: resolve,
-        end: () => {
-          consumer.detach();
-          reject(drained());
-        },
-        detach: () => signal?.removeEventListener('abort', onAbort),
-      };
-      const place = this.#consumers.push(consumer);
-      const onAbort = (): void => {
-        this.#consumers.remove(place);
-        reject(signal?.reason);
-      };
-      signal?.addEventListener('abort', onAbort, { once: true });
-    });
+    const { value } = this.#take() ?? (await this.#await(signal));
+    return value;
   }
 
   /** How many items wait to be taken. */
@@ -144,6 +129,7 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
     this.#closed = true;
     for (let place = this.#producers.first; place !== undefined; place = this.#producers.first) this.#sendAway(place);
     for (let consumer = this.#consumers.shift(); consumer !== undefined; consumer = this.#consumers.shift()) {
+      consumer.value.detach();
       consumer.value.end();
     }
     return Promise.resolve();
@@ -160,12 +146,11 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
     return {
       next: async () => {
         if (stop.signal.aborted) return done;
-        try {
-          return { done: false, value: await this.dequeue({ signal: stop.signal }) };
-        } catch {
-          stop.abort();
-          return done;
-        }
+        const taken = this.#take() ?? (await this.#await(stop.signal).catch(() => undefined));
+        // Given as it is: an item may be a promise that rejects, which is not the end of the queue.
+        if (taken !== undefined) return { done: false, value: taken.value };
+        stop.abort();
+        return done;
       },
       // A `next` that still waits would take an item for nobody.
       return: async () => {
@@ -184,12 +169,26 @@ export class BackpressureQueue<T> implements AsyncIterable<T>, AsyncDisposable {
     } else {
       this.#dequeued++;
       consumer.value.detach();
-      consumer.value.give(item);
+      consumer.value.give({ value: item });
     }
     return true;
   }
 
-  #take(): ListNode<T> | undefined {
+  /** The next item, once there is one; none is there now. */
+  #await(signal: AbortSignal | undefined): Promise<Taken<T>> {
+    if (this.#closed) return Promise.reject(drained());
+    return new Promise((resolve, reject) => {
+      const consumer: Consumer<T> = { give: resolve, end: () => reject(drained()), detach: () => {} };
+      const place = this.#consumers.push(consumer);
+      if (signal === undefined) return;
+      consumer.detach = whenAborted(signal, () => {
+        this.#consumers.remove(place);
+        reject(signal.reason);
+      });
+    });
+  }
+
+  #take(): Taken<T> | undefined {
     const first = this.#items.shift();
     if (first === undefined) return undefined;
     this.#dequeued++;
@@ -217,8 +216,13 @@ interface Producer<T> {
   detach(): void;
 }
 
+/** An item, wrapped: a promise that resolves with the item itself would wait for one that is a promise. */
+interface Taken<T> {
+  readonly value: T;
+}
+
 interface Consumer<T> {
-  give(item: T): void;
+  give(taken: Taken<T>): void;
   end(): void;
   detach(): void;
 }

@@ -133,7 +133,8 @@ export class ClientThrottle {
 
   #rejectionRatio(): number {
     const { all: requests, some: accepts } = this.#counts;
-    return Math.max(0, (requests - this.#k * accepts) / (requests + 1));
+    // Infinity times 0 is no number; with such a k nothing is refused.
+    return Math.max(0, (requests - this.#k * accepts) / (requests + 1)) || 0;
   }
 }
 

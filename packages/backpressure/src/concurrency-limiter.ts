@@ -1,5 +1,5 @@
 import { AbandonedWork } from './abandoned-work.ts';
-import { type AdaptiveLimit, limitAfterStall, limitAfterWork } from './adaptive-limit.ts';
+import { type AdaptiveLimit, limitAfterStall, limitAfterWork, wholeLimit } from './adaptive-limit.ts';
 import { beginWork } from './begin-work.ts';
 import { outcomeOf } from './classify-outcome.ts';
 import type { Clock } from './clock.ts';
@@ -10,19 +10,20 @@ import { runLeavable } from './leavable-run.ts';
 import {
   type AcquireOptions,
   type ConcurrencyLimiterOptions,
+  checkAcquireOptions,
   checkedLimiterOptions,
   type LimiterStats,
   type RunOptions,
 } from './limiter-options.ts';
 import { LimiterQueue } from './limiter-queue.ts';
-import { checkAtLeast, checkCount, checkSignal, refuse } from './option-checks.ts';
+import { checkAtLeast, checkCount, refuse } from './option-checks.ts';
 import { type GiveBack, OneShotPermit, type Outcome, type Permit } from './permit.ts';
 import { RetryEstimate } from './retry-estimate.ts';
 import { UnabortableContext, type Work } from './run-context.ts';
 import { RunTimes } from './run-times.ts';
 import { SampledClock } from './sampled-clock.ts';
 import { timerMs } from './timer-ms.ts';
-import type { Waiter } from './waiting-room.ts';
+import type { Waiter } from './waiter.ts';
 
 /** At most `limit` at a time; at most `maxQueue` wait; the rest is refused at once and told when to come back. */
 export class ConcurrencyLimiter implements AsyncDisposable {
@@ -55,7 +56,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   constructor(options: ConcurrencyLimiterOptions) {
     const { limit, maxQueue, queueTimeoutMs, order, classify, name, clock, random } = checkedLimiterOptions(options);
     if (typeof limit === 'object') this.#adaptive = limit;
-    this.#limit = typeof limit === 'number' ? limit : limit.limit;
+    this.#limit = typeof limit === 'number' ? limit : wholeLimit(limit.limit);
     this.#maxQueue = maxQueue;
     this.#classify = classify;
     this.#name = name;
@@ -121,7 +122,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
 
   /** A permit as soon as there is one. Rejects with ERR_OVERLOADED, or with the signal's reason. */
   async acquire(options?: AcquireOptions): Promise<Permit> {
-    checkSignal(options?.signal);
+    if (options !== undefined) checkAcquireOptions(options);
     options?.signal?.throwIfAborted();
     const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
     const permit = this.#permit(startedAt);
@@ -270,9 +271,11 @@ export class ConcurrencyLimiter implements AsyncDisposable {
   }
 
   async #runWith<T>(fn: Work<T>, options: RunOptions): Promise<T> {
-    const { signal, timeoutMs } = options;
-    if (timeoutMs !== undefined) checkAtLeast('timeoutMs', timeoutMs, 0);
-    checkSignal(signal);
+    const { signal } = options;
+    checkAcquireOptions(options);
+    if (options.timeoutMs !== undefined) checkAtLeast('timeoutMs', options.timeoutMs, 0);
+    // No bound is none at all.
+    const timeoutMs = options.timeoutMs === Number.POSITIVE_INFINITY ? undefined : options.timeoutMs;
     signal?.throwIfAborted();
     const startedAt = this.#tryEnter(options) ?? (await this.#queue(options)).startedAt;
     if (signal === undefined && timeoutMs === undefined) return this.#runNow(fn, startedAt, options);
@@ -283,7 +286,7 @@ export class ConcurrencyLimiter implements AsyncDisposable {
     }
     return runLeavable(fn, {
       signal,
-      timeoutMs: timeoutMs === undefined || timeoutMs === Number.POSITIVE_INFINITY ? undefined : timerMs(timeoutMs),
+      timeoutMs: timeoutMs === undefined ? undefined : timerMs(timeoutMs),
       clock: this.#clock,
       what: this.#name,
       onLeft: () => this.#abandoned.left(),

@@ -2,6 +2,7 @@ import { beginWork } from './begin-work.ts';
 import type { Clock } from './clock.ts';
 import { TimeoutError } from './errors.ts';
 import type { RunContext } from './run-context.ts';
+import { whenAborted } from './when-aborted.ts';
 
 /** How work ended: as it did of itself, and whether its caller was still there. */
 export type Ending = ({ value: unknown } | { error: unknown }) & { leftBy?: 'abort' | 'timeout' };
@@ -31,7 +32,7 @@ export function runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, 
     let timer: unknown;
 
     const detach = (): void => {
-      signal?.removeEventListener('abort', onAbort);
+      stopListening?.();
       if (timer !== undefined) clock.clearTimeout(timer);
     };
     const leave = (by: 'abort' | 'timeout', reason: unknown): void => {
@@ -41,14 +42,13 @@ export function runLeavable<T>(fn: (context: RunContext) => T | PromiseLike<T>, 
       reject(reason);
       controller?.abort(reason);
     };
-    const onAbort = (): void => leave('abort', signal?.reason);
     const end = (ending: Ending): void => {
       if (leftBy === undefined) detach();
       else ending.leftBy = leftBy;
       leaving.onEnded(ending);
     };
 
-    signal?.addEventListener('abort', onAbort, { once: true });
+    const stopListening = signal && whenAborted(signal, () => leave('abort', signal.reason));
     if (timeoutMs !== undefined) {
       timer = clock.setTimeout(() => leave('timeout', new TimeoutError(timeoutMs, leaving.what)), timeoutMs);
     }

@@ -8,10 +8,11 @@ import {
   checkCount,
   checkFunction,
   checkOneOf,
+  checkSignal,
   checkString,
   refuse,
 } from './option-checks.ts';
-import type { Priority } from './waiting-room.ts';
+import { type Priority, priorities } from './waiting-room.ts';
 
 export interface ConcurrencyLimiterOptions {
   /** How much may be in flight at once: a whole number from 1 (or `Infinity`), or a limit that adapts itself. */
@@ -24,9 +25,10 @@ export interface ConcurrencyLimiterOptions {
    * Who is next, within a priority and a caller: `'fifo'` the oldest; `'lifo'` the newest; `'adaptive'` the oldest while all
    * is well, the newest under overload. With a `deadlineMs` that is when the oldest may not end in time any more (by the 95th
    * percentile of run times); without one, when the queue has not been empty for 100 ms, since the oldest's callers have
-   * most likely given up (Maurer, "Fail at Scale", ACM Queue 13(8), 2015), and then one grant in eight goes to the oldest.
+   * most likely given up (Maurer, "Fail at Scale", ACM Queue 13(8), 2015), and then one grant in eight of each caller's goes to its oldest.
    * Where callers wait for their answer before they ask again, `'fifo'` with a short queue treats them most evenly.
-   * With deadlines, in `'adaptive'`, no more wait than can end in time: for a newcomer the oldest of the least important is refused (`shed`).
+   * With deadlines, in `'adaptive'`, no more wait than can end in time: for a newcomer the oldest of the least important is refused (`shed`), of the caller
+   * with most of them.
    * Default `'fifo'`, with an adaptive limit `'adaptive'`.
    */
   order?: 'fifo' | 'lifo' | 'adaptive' | undefined;
@@ -94,7 +96,7 @@ export function checkedLimiterOptions(
   if (!adapts) checkCount('limit', limit, 1, true);
   else if (typeof limit.limit !== 'number' || typeof limit.record !== 'function') {
     refuse('limit', 'an integer >= 1 or an adaptive limit', limit);
-  }
+  } else checkAtLeast('limit.limit', limit.limit, 1);
   const { order = adapts ? 'adaptive' : 'fifo' } = options;
   checkCount('maxQueue', maxQueue, 0, true);
   checkAtLeast('queueTimeoutMs', queueTimeoutMs, 0);
@@ -107,6 +109,13 @@ export function checkedLimiterOptions(
   checkClock(clock);
   checkFunction('random', random);
   return { limit, maxQueue, queueTimeoutMs, order, classify, name, clock, random };
+}
+
+/** Throws at what is none, whether a permit is free or not: a mistake must not show under load only. */
+export function checkAcquireOptions({ signal, priority, deadlineMs }: AcquireOptions): void {
+  checkSignal(signal);
+  if (priority !== undefined) checkOneOf('priority', priority, priorities);
+  if (deadlineMs !== undefined) checkAtLeast('deadlineMs', deadlineMs, Number.NEGATIVE_INFINITY);
 }
 
 type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };

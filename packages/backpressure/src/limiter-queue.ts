@@ -1,11 +1,12 @@
 import type { Clock } from './clock.ts';
 import type { RejectReason } from './errors.ts';
 import type { AcquireOptions } from './limiter-options.ts';
-import { checkAtLeast, checkOneOf } from './option-checks.ts';
 import type { RunContext } from './run-context.ts';
 import type { RunTimes } from './run-times.ts';
 import { timerMs } from './timer-ms.ts';
-import { priorities, Waiter, WaitingRoom } from './waiting-room.ts';
+import { Waiter } from './waiter.ts';
+import { WaitingRoom } from './waiting-room.ts';
+import { whenAborted } from './when-aborted.ts';
 
 export interface LimiterQueueOptions {
   maxQueue: number;
@@ -29,7 +30,6 @@ export class LimiterQueue {
   #timer: unknown;
   #now = 0;
   #nonEmptySince = 0;
-  #grantsWhileStanding = 0;
 
   constructor(options: LimiterQueueOptions) {
     this.#options = options;
@@ -48,27 +48,25 @@ export class LimiterQueue {
 
   /** Waits for a permit. `work` is kept for whoever is told of the grant. */
   enter(options: AcquireOptions | undefined, now: number, work?: (context: RunContext) => unknown): Promise<Waiter> {
-    const { signal, priority, key, deadlineMs } = options ?? none;
-    if (priority !== undefined) checkOneOf('priority', priority, priorities);
-    if (deadlineMs !== undefined) {
-      checkAtLeast('deadlineMs', deadlineMs, Number.NEGATIVE_INFINITY);
-      if (deadlineMs <= this.#options.runTimes.typicalMs) return this.#refuse('deadline', now);
-    }
+    const { signal, priority, key, deadlineMs } = options ?? noOptions;
+    if (deadlineMs !== undefined && deadlineMs <= this.#options.runTimes.typicalMs)
+      return this.#refuse('deadline', now);
     const room = this.#room;
-    if (room.size >= this.#options.maxQueue) {
+    // One makes place, not two: where more wait than can end in time that frees a place of a full room as well.
+    if (deadlineMs !== undefined && room.size >= this.#canEndWithin(deadlineMs)) {
+      const victim = room.makePlaceByAge(priority, key);
+      if (victim === undefined) return this.#refuse('shed', now);
+      this.#turnAway(victim, 'shed', now);
+    } else if (room.size >= this.#options.maxQueue) {
       const victim = room.makePlaceFor(priority, key);
       if (victim === undefined) return this.#refuse('queue_full', now);
-      this.#turnAway(victim, 'shed', now);
-    }
-    if (deadlineMs !== undefined && room.size >= this.#canEndWithin(deadlineMs)) {
-      const victim = room.makePlaceByAge(priority);
-      if (victim === undefined) return this.#refuse('shed', now);
       this.#turnAway(victim, 'shed', now);
     }
     if (room.size === 0) this.#nonEmptySince = now;
     const granted = new Promise<Waiter>(capture);
     const deadlineAt = deadlineMs === undefined ? undefined : now + deadlineMs;
     const waiter = new Waiter(resolveCaptured, rejectCaptured, now, deadlineAt, work);
+    forgetCaptured();
     room.enter(waiter, priority, key);
     if (this.#timer === undefined) this.#armTimer(now);
     if (signal !== undefined) this.#leaveOnAbort(waiter, signal);
@@ -107,7 +105,8 @@ export class LimiterQueue {
       return oldest.lane?.level.overflowing === true || oldest.deadlineAt - now < this.#options.runTimes.longMs;
     }
     if (now - this.#nonEmptySince <= standingAfterMs) return false;
-    return ++this.#grantsWhileStanding % oldestEvery !== 0;
+    const { lane } = oldest;
+    return lane !== undefined && ++lane.grantsWhileStanding % oldestEvery !== 0;
   }
 
   /**
@@ -127,8 +126,7 @@ export class LimiterQueue {
         waiter.refuse(signal.reason);
       }
     };
-    signal.addEventListener('abort', onAbort, { once: true });
-    waiter.detach = () => signal.removeEventListener('abort', onAbort);
+    waiter.detach = whenAborted(signal, onAbort);
   }
 
   #leaveAtDeadline(waiter: Waiter, deadlineMs: number): void {
@@ -144,7 +142,7 @@ export class LimiterQueue {
     };
   }
 
-  /** Refuses one who waits; does nothing if it does not wait any more. */
+  /** Refuses one who waits, or has just been taken out. */
   #turnAway(waiter: Waiter, reason: Exclude<RejectReason, 'rate_limited'>, now: number): void {
     this.#room.leave(waiter);
     this.#afterLeaving(waiter);
@@ -174,20 +172,19 @@ export class LimiterQueue {
     this.#timer = undefined;
     const { queueTimeoutMs, clock } = this.#options;
     const now = clock.now();
-    for (let waiter = this.#room.oldest(); waiter !== undefined; waiter = this.#room.oldest()) {
-      if (now - waiter.arrivedAt < queueTimeoutMs) break;
-      this.#turnAway(waiter, 'queue_timeout', now);
-    }
+    const tooLong = this.#room.arrived((arrivedAt) => now - arrivedAt >= queueTimeoutMs);
+    for (const waiter of tooLong) this.#turnAway(waiter, 'queue_timeout', now);
     this.#armTimer(now);
   }
 }
 
 const healthyBelow = 0.8;
-const none: AcquireOptions = {};
+const noOptions: AcquireOptions = {};
+const nobody = (): void => {};
 const never = (): boolean => false;
 /** As long as in "Fail at Scale": a queue that has not been empty for so long is not a burst but overload. */
 const standingAfterMs = 100;
-/** Of so many grants from a queue that stands, one goes to the oldest. */
+/** Of so many grants to a caller from a queue that stands, one goes to its oldest; of so many to all it would always be the same callers whose turn that is. */
 const oldestEvery = 8;
 
 // One function for all promises, since a closure for each costs more than the rest of the wait.
@@ -196,4 +193,10 @@ let rejectCaptured: (error: unknown) => void;
 function capture(resolve: (granted: Waiter) => void, reject: (error: unknown) => void): void {
   resolveCaptured = resolve;
   rejectCaptured = reject;
+}
+
+/** They would keep the last one who waited, with its work and all that this holds. */
+function forgetCaptured(): void {
+  resolveCaptured = nobody;
+  rejectCaptured = nobody;
 }

@@ -2,7 +2,7 @@ import { type EventLoopUtilization, type IntervalHistogram, monitorEventLoopDela
 import { getHeapStatistics } from 'node:v8';
 import { type Clock, systemClock } from './clock.ts';
 import { EventLoopTurn } from './event-loop-turn.ts';
-import { checkClock, checkFunction, checkMethods, checkPositive, refuse } from './option-checks.ts';
+import { checkClock, checkFunction, checkMethods, checkOneOf, checkPositive, refuse } from './option-checks.ts';
 import { timerMs } from './timer-ms.ts';
 import { type Priority, priorities } from './waiting-room.ts';
 
@@ -122,7 +122,8 @@ export class LoadShedder implements AsyncDisposable {
 
   /** Undefined if the work may be taken on; else why not, and when to try again. */
   check(options?: { priority?: Priority | undefined }): ShedVerdict | undefined {
-    const priority = options?.priority ?? 'default';
+    const { priority = 'default' } = options ?? {};
+    checkOneOf('priority', priority, priorities);
     if (!this.#shedding[priority] && !this.#isTurnLong(priority)) return undefined;
     this.#shed[priority]++;
     return { reason: 'shed', retryAfterMs: Math.ceil(retryMs * (1 + this.#random() / 2)) };
@@ -155,7 +156,7 @@ export class LoadShedder implements AsyncDisposable {
     this.#timer = this.#clock.setTimeout(() => {
       if (this.#closed) return;
       this.#sample();
-      this.#schedule();
+      if (!this.#closed) this.#schedule();
     }, timerMs(this.#sampleMs));
     (this.#timer as { unref?: () => void } | undefined)?.unref?.();
   }
@@ -166,6 +167,8 @@ export class LoadShedder implements AsyncDisposable {
       const value = read(measure);
       if (value > pressure) pressure = value;
     }
+    // One of them may have closed it.
+    if (this.#closed) return;
     this.#pressure = pressure;
     for (const priority of priorities) {
       const shedFrom = thresholds[priority];

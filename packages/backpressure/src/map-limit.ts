@@ -1,4 +1,6 @@
+import { setMaxListeners } from 'node:events';
 import { checkCount, checkFunction, checkSignal } from './option-checks.ts';
+import { whenAborted } from './when-aborted.ts';
 
 export interface MapLimitOptions {
   /** Stops pulling, aborts what runs, and rejects with its reason at once. */
@@ -57,6 +59,8 @@ async function fanOut<T, R, O>(
   signal?.throwIfAborted();
   const iterator = iteratorOf(items);
   const stop = new AbortController();
+  // It is handed to `limit` at once: eleven listeners are no leak, of which Node would warn.
+  setMaxListeners(0, stop.signal);
   const results: O[] = [];
 
   return new Promise<O[]>((resolve, reject) => {
@@ -66,15 +70,15 @@ async function fanOut<T, R, O>(
     let inNext = false;
     let exhausted = false;
 
-    const onAbort = (): void => fail(signal?.reason);
     const fail = (error: unknown): void => {
       if (stop.signal.aborted) return;
-      signal?.removeEventListener('abort', onAbort);
+      stopListening?.();
       reject(error);
       stop.abort(error);
       // A generator that has not come back yet cannot be closed: then `pull` does it.
       if (!exhausted && !inNext) void closeIterator(iterator);
     };
+    const stopListening = signal && whenAborted(signal, () => fail(signal.reason));
     // One pull at a time: an iterator need not bear being asked again before it has answered.
     const pull = async (): Promise<void> => {
       if (pulling) return;
@@ -97,7 +101,7 @@ async function fanOut<T, R, O>(
         pulling = false;
       }
       if (exhausted && running === 0 && !stop.signal.aborted) {
-        signal?.removeEventListener('abort', onAbort);
+        stopListening?.();
         resolve(results);
       }
     };
@@ -112,7 +116,6 @@ async function fanOut<T, R, O>(
       void pull();
     };
 
-    signal?.addEventListener('abort', onAbort, { once: true });
     void pull();
   });
 }

@@ -1,62 +1,9 @@
-import type { RunContext } from './run-context.ts';
+import type { Waiter } from './waiter.ts';
 
 /** How important a call is: `critical` goes first and is shed last, `sheddable` the other way round. */
 export type Priority = 'critical' | 'default' | 'sheddable';
 
 export const priorities: readonly Priority[] = ['critical', 'default', 'sheddable'];
-
-/** One who waits for a permit, in its caller's lane. */
-export class Waiter {
-  /**
-   * V8 forgets the shape of objects of which a full collection finds none, and throws away the compiled code that knew it: the
-   * next burst would begin in the interpreter, three times slower. So there is always one.
-   */
-  static readonly kept: Waiter = new Waiter(
-    () => {},
-    () => {},
-    0.5,
-    undefined,
-    undefined,
-  );
-
-  /** Called with the waiter itself when it is its turn. */
-  readonly grant: (granted: Waiter) => void;
-  readonly refuse: (error: unknown) => void;
-  readonly arrivedAt: number;
-  /** The time until which it must have ended; undefined if it has all the time in the world. */
-  readonly deadlineAt: number | undefined;
-  /** The work to begin when it is its turn; undefined where the one who waits sees to that itself. */
-  readonly work: ((context: RunContext) => unknown) | undefined;
-  /** When it was granted its permit. */
-  startedAt: number;
-  /** Takes off what was hung on the wait: the listener on its signal, the timer of its deadline. */
-  detach: (() => void) | undefined;
-  lane: Lane | undefined;
-  older: Waiter | undefined;
-  newer: Waiter | undefined;
-  /** A promise that resolves with an object looks for this; not to find it takes a tenth of what a queued call costs. */
-  // biome-ignore lint/suspicious/noThenProperty: there to say that it is no thenable
-  readonly then = undefined;
-
-  constructor(
-    grant: (granted: Waiter) => void,
-    refuse: (error: unknown) => void,
-    arrivedAt: number,
-    deadlineAt: number | undefined,
-    work: ((context: RunContext) => unknown) | undefined,
-  ) {
-    this.grant = grant;
-    this.refuse = refuse;
-    this.arrivedAt = arrivedAt;
-    this.deadlineAt = deadlineAt;
-    this.work = work;
-    this.startedAt = arrivedAt;
-    this.detach = undefined;
-    this.lane = undefined;
-    this.older = undefined;
-    this.newer = undefined;
-  }
-}
 
 /**
  * After so many grants past a waiting lower level, that level gets one. It bounds the wait of unimportant work under
@@ -88,6 +35,11 @@ export class WaitingRoom {
     const waiter = level.takeTurn(newestFirst);
     if (waiter !== undefined) this.leave(waiter);
     return waiter;
+  }
+
+  /** All who came at a time of which `isLongAgo` says so. Looks at every caller, as `oldest` does: not for each of them. */
+  arrived(isLongAgo: (arrivedAt: number) => boolean): Waiter[] {
+    return this.#levels.flatMap((level) => level.arrived(isLongAgo));
   }
 
   /** The one who has waited longest. Looks at every caller: not for each call. */
@@ -124,18 +76,23 @@ export class WaitingRoom {
       }
     }
     const longest = own.longestLane();
-    if (longest?.tail === undefined || longest.size < own.laneSize(key) + 2) return undefined;
+    if (longest?.tail === undefined || longest.size < (own.lane(key)?.size ?? 0) + 2) return undefined;
     const victim = longest.tail;
     this.leave(victim);
     return victim;
   }
 
-  /** Takes out the one who makes place for a newcomer where the newest go first: the oldest of the least important, if that is not more important than the newcomer. */
-  makePlaceByAge(priority: Priority | undefined): Waiter | undefined {
+  /**
+   * Takes out the one who makes place for a newcomer where the newest go first: of the least important, if they are not more
+   * important than the newcomer, the oldest of the caller with most there; the newcomer's own where its caller has as much.
+   */
+  makePlaceByAge(priority: Priority | undefined, key: string | undefined): Waiter | undefined {
     const own = this.#level(priority);
     for (let rank = this.#levels.length - 1; rank >= own.rank; rank--) {
       const level = this.#levels[rank];
-      const victim = level?.longestLane()?.head;
+      const longest = level?.longestLane();
+      const ownLane = level === own ? own.lane(key) : undefined;
+      const victim = ownLane !== undefined && ownLane.size === longest?.size ? ownLane.head : longest?.head;
       if (level === undefined || victim === undefined) continue;
       this.leave(victim);
       level.overflowing = true;
@@ -164,10 +121,12 @@ export class WaitingRoom {
 }
 
 /** The waiters of one caller in one level, in order of arrival; also a node in the ring of lanes that take turns. */
-class Lane {
+export class Lane {
   readonly key: string | undefined;
   readonly level: Level;
   size = 0;
+  /** Grants under overload, of which now and then one is to go to the oldest. */
+  grantsWhileStanding = 0;
   head: Waiter | undefined;
   tail: Waiter | undefined;
   next: Lane = this;
@@ -219,6 +178,16 @@ class Level {
     return newestFirst(lane.head) ? lane.tail : lane.head;
   }
 
+  arrived(isLongAgo: (arrivedAt: number) => boolean): Waiter[] {
+    const found: Waiter[] = [];
+    for (const lane of [this.#unkeyed, ...this.#lanes.values()]) {
+      for (let waiter = lane.head; waiter !== undefined && isLongAgo(waiter.arrivedAt); waiter = waiter.newer) {
+        found.push(waiter);
+      }
+    }
+    return found;
+  }
+
   oldest(): Waiter | undefined {
     let oldest = this.#turn?.head;
     for (let lane = this.#turn?.next; lane !== undefined && lane !== this.#turn; lane = lane.next) {
@@ -239,8 +208,8 @@ class Level {
     if (--lane.size === 0) this.#leaveRing(lane);
   }
 
-  laneSize(key: string | undefined): number {
-    return (key === undefined ? this.#unkeyed : this.#lanes.get(key))?.size ?? 0;
+  lane(key: string | undefined): Lane | undefined {
+    return key === undefined ? this.#unkeyed : this.#lanes.get(key);
   }
 
   /** Looks at no more lanes than it must: where every caller has one waiter, at one. */
