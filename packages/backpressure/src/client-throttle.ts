@@ -5,6 +5,7 @@ import { runLeavable } from './leavable-run.ts';
 import { checkAtLeast, checkClock, checkFunction, checkPositive, checkSignal, checkString } from './option-checks.ts';
 import { RollingCounts } from './rolling-counts.ts';
 import { type RunContext, UnabortableContext } from './run-context.ts';
+import { UnansweredCalls } from './unanswered-calls.ts';
 
 export interface ClientThrottleOptions {
   /** How many calls are tried for each that the dependency accepts. From 1, default 2; smaller is stricter. */
@@ -23,7 +24,7 @@ export interface ClientThrottleOptions {
 export interface ClientThrottleStats {
   /** Calls wanted in the window, those refused here included. */
   requests: number;
-  /** Of these, what the dependency accepted. */
+  /** Of these, what the dependency accepted. What it has not answered yet is not among them. */
   accepts: number;
   /** The share of calls that is refused now. */
   rejectionRatio: number;
@@ -33,7 +34,8 @@ export interface ClientThrottleStats {
 
 /**
  * Refuses calls here when the dependency refuses them there, so that it need not: with probability
- * max(0, (requests − k·accepts) / (requests + 1)) over the window (SRE book, ch. 21, "Handling Overload").
+ * max(0, (requests − k·accepts) / (requests + 1)) over the window (SRE book, ch. 21, "Handling Overload"). A call that has no answer yet is
+ * a request once it has waited for a tenth of the window at least: until then many at once say nothing, after that they hang.
  */
 export class ClientThrottle {
   readonly #k: number;
@@ -42,6 +44,7 @@ export class ClientThrottle {
   readonly #clock: Clock;
   readonly #random: () => number;
   readonly #counts: RollingCounts;
+  readonly #unanswered = new UnansweredCalls();
   #rejected = 0;
 
   constructor(options: ClientThrottleOptions = {}) {
@@ -69,7 +72,7 @@ export class ClientThrottle {
     const { signal } = options;
     checkSignal(signal);
     signal?.throwIfAborted();
-    this.#counts.moveTo(this.#clock.now());
+    this.#moveToNow();
     const refused = this.#random() < this.#rejectionRatio();
     // Counted when it is tried, not when it ends: else a dependency that hangs looks well.
     const slice = this.#counts.add(1, 0);
@@ -77,19 +80,20 @@ export class ClientThrottle {
       this.#rejected++;
       throw new OverloadedError('shed', jittered(retryMs, this.#random), this.#name);
     }
+    this.#unanswered.begun();
     if (signal !== undefined) return this.#runLeavable(fn, signal, slice);
     try {
       const value = await fn(new UnabortableContext());
-      this.#accept();
+      this.#answered(slice, true);
       return value;
     } catch (error) {
-      this.#judge(error);
+      this.#answered(slice, !this.#saysOverload(error));
       throw error;
     }
   }
 
   stats(): ClientThrottleStats {
-    this.#counts.moveTo(this.#clock.now());
+    this.#moveToNow();
     return {
       requests: this.#counts.all,
       accepts: this.#counts.some,
@@ -105,34 +109,40 @@ export class ClientThrottle {
       clock: this.#clock,
       what: this.#name,
       onLeft: () => {
-        this.#counts.moveTo(this.#clock.now());
+        this.#moveToNow();
+        this.#unanswered.ended(slice);
         this.#counts.takeBack(slice);
       },
       onEnded: (ending) => {
-        if (ending.leftBy !== undefined) return;
-        if ('value' in ending) this.#accept();
-        else this.#judge(ending.error);
+        if (ending.leftBy === undefined) this.#answered(slice, 'value' in ending || !this.#saysOverload(ending.error));
       },
     });
   }
 
   /** An error of which `isOverload` cannot tell is no sign of overload; that it threw must not take the error's place. */
-  #judge(error: unknown): void {
+  #saysOverload(error: unknown): boolean {
     try {
-      if (this.#isOverload(error)) return;
+      return this.#isOverload(error);
     } catch {
-      // Counts as any other error.
+      return false;
     }
-    this.#accept();
   }
 
-  #accept(): void {
+  /** The dependency has answered a call that was begun in `slice`. */
+  #answered(slice: number, accepted: boolean): void {
+    this.#moveToNow();
+    this.#unanswered.ended(slice);
+    if (accepted) this.#counts.add(0, 1);
+  }
+
+  #moveToNow(): void {
     this.#counts.moveTo(this.#clock.now());
-    this.#counts.add(0, 1);
+    this.#unanswered.moveTo(this.#counts.slice);
   }
 
   #rejectionRatio(): number {
-    const { all: requests, some: accepts } = this.#counts;
+    const { all, some: accepts } = this.#counts;
+    const requests = all - this.#unanswered.count;
     // Infinity times 0 is no number; with such a k nothing is refused.
     return Math.max(0, (requests - this.#k * accepts) / (requests + 1)) || 0;
   }

@@ -20,6 +20,11 @@ export class RollingCounts {
     return this.#someSum;
   }
 
+  /** The number of the present slice. */
+  get slice(): number {
+    return this.#slice;
+  }
+
   /** Forgets what is too old. To be called before the counts are read or added to. */
   moveTo(now: number): void {
     const slice = Math.floor(now / this.#sliceMs);
