@@ -1,12 +1,7 @@
 import type { AdaptiveLimit } from './adaptive-limit.ts';
 import { NoLoadTime } from './no-load-time.ts';
 import { checkAtLeast } from './option-checks.ts';
-import {
-  type AdaptiveLimitBounds,
-  type AdaptiveLimitOptions,
-  adaptiveLimitBounds,
-  SampleWindow,
-} from './sample-window.ts';
+import { type AdaptiveLimitBounds, type AdaptiveLimitOptions, adaptiveLimitBounds } from './sample-window.ts';
 
 export interface GradientLimitOptions extends AdaptiveLimitOptions {
   /** How many times as long as without load calls may take before the limit shrinks. From 1, default 1.5. */
@@ -26,7 +21,6 @@ export interface GradientLimitOptions extends AdaptiveLimitOptions {
 export class GradientLimit implements AdaptiveLimit {
   readonly #bounds: AdaptiveLimitBounds;
   readonly #tolerance: number;
-  readonly #window: SampleWindow;
   readonly #noLoad: NoLoadTime;
   #limit: number;
 
@@ -35,7 +29,6 @@ export class GradientLimit implements AdaptiveLimit {
     checkAtLeast('tolerance', tolerance, 1);
     this.#bounds = adaptiveLimitBounds(options);
     this.#tolerance = tolerance;
-    this.#window = new SampleWindow(options.windowMs);
     this.#noLoad = new NoLoadTime(this.#bounds.minLimit, options.windowMs);
     this.#limit = this.#bounds.initialLimit;
   }
@@ -45,18 +38,15 @@ export class GradientLimit implements AdaptiveLimit {
   }
 
   record(now: number, runMs: number, inFlight: number, failed: boolean): void {
-    if (this.#noLoad.limitInProbe !== undefined) {
-      if (this.#noLoad.probed(now, runMs, inFlight, failed)) this.#window.clear();
-    } else if (this.#window.add(now, runMs, inFlight, failed)) this.#update();
+    if (this.#noLoad.add(now, runMs, inFlight, failed)) this.#update();
   }
 
   stalled(): void {
     this.#noLoad.giveUp();
-    this.#window.clear();
   }
 
   #update(): void {
-    const { meanMs, maxInFlight, failed } = this.#window;
+    const { meanMs, maxInFlight, failed } = this.#noLoad.window;
     const { minLimit, maxLimit } = this.#bounds;
     const before = this.#limit;
     this.#noLoad.seen(meanMs);

@@ -14,8 +14,9 @@ const maxProbeGap = 200;
 export class NoLoadTime {
   /** Milliseconds; infinite while nothing is known. */
   ms: number = Number.POSITIVE_INFINITY;
+  /** Of the calls that are looked at, be it for the limit or for the time without load. */
+  readonly window: SampleWindow;
   readonly #minLimit: number;
-  readonly #probe: SampleWindow;
   /** The first window may have been one of overload already. */
   #windowsSinceProbe = maxProbeGap;
   #shrinksInRow = 0;
@@ -24,7 +25,7 @@ export class NoLoadTime {
 
   constructor(minLimit: number, windowMs: number | undefined) {
     this.#minLimit = minLimit;
-    this.#probe = new SampleWindow(windowMs);
+    this.window = new SampleWindow(windowMs);
   }
 
   /** The limit while it is measured, else undefined. */
@@ -32,21 +33,22 @@ export class NoLoadTime {
     return this.#limitInProbe;
   }
 
-  /** A call that ended while it is measured. True if that was the last one needed. */
-  probed(now: number, runMs: number, inFlight: number, failed: boolean): boolean {
-    if (this.#limitInProbe === undefined || inFlight > this.#limitInProbe) return false;
-    if (!this.#probe.add(now, runMs, inFlight, failed)) return false;
+  /** A call that ended. True if that completed a window by which the limit is to move. */
+  add(now: number, runMs: number, inFlight: number, failed: boolean): boolean {
+    if (this.#limitInProbe !== undefined && inFlight > this.#limitInProbe) return false;
+    if (!this.window.add(now, runMs, inFlight, failed)) return false;
+    if (this.#limitInProbe === undefined) return true;
     // What ends first is what is short.
     if (--this.#windowsOfProbe > 0) return false;
-    this.#limitInProbe = undefined;
-    this.ms = this.#probe.meanMs ?? this.ms;
-    return true;
+    this.ms = this.window.meanMs ?? this.ms;
+    this.giveUp();
+    return false;
   }
 
-  /** Ends without an answer what does not come to its end. */
+  /** Back to where the limit was; the window begins with the next call. */
   giveUp(): void {
     this.#limitInProbe = undefined;
-    this.#probe.clear();
+    this.window.clear();
   }
 
   /** A window's mean; true if none was shorter. */
@@ -65,5 +67,7 @@ export class NoLoadTime {
     this.#shrinksInRow = 0;
     this.#windowsOfProbe = 2;
     this.#limitInProbe = Math.max(this.#minLimit, Math.floor(limit / 4));
+    // Its first window begins with the first call that began under it.
+    this.window.clear();
   }
 }

@@ -1,11 +1,6 @@
 import type { AdaptiveLimit } from './adaptive-limit.ts';
 import { NoLoadTime } from './no-load-time.ts';
-import {
-  type AdaptiveLimitBounds,
-  type AdaptiveLimitOptions,
-  adaptiveLimitBounds,
-  SampleWindow,
-} from './sample-window.ts';
+import { type AdaptiveLimitBounds, type AdaptiveLimitOptions, adaptiveLimitBounds } from './sample-window.ts';
 
 /**
  * Keeps a short queue in the service. From TCP Vegas (Brakmo and Peterson, 1995): with the run time without load R₀ (see
@@ -15,13 +10,11 @@ import {
  */
 export class VegasLimit implements AdaptiveLimit {
   readonly #bounds: AdaptiveLimitBounds;
-  readonly #window: SampleWindow;
   readonly #noLoad: NoLoadTime;
   #limit: number;
 
   constructor(options: AdaptiveLimitOptions = {}) {
     this.#bounds = adaptiveLimitBounds(options);
-    this.#window = new SampleWindow(options.windowMs);
     this.#noLoad = new NoLoadTime(this.#bounds.minLimit, options.windowMs);
     this.#limit = this.#bounds.initialLimit;
   }
@@ -31,18 +24,15 @@ export class VegasLimit implements AdaptiveLimit {
   }
 
   record(now: number, runMs: number, inFlight: number, failed: boolean): void {
-    if (this.#noLoad.limitInProbe !== undefined) {
-      if (this.#noLoad.probed(now, runMs, inFlight, failed)) this.#window.clear();
-    } else if (this.#window.add(now, runMs, inFlight, failed)) this.#update();
+    if (this.#noLoad.add(now, runMs, inFlight, failed)) this.#update();
   }
 
   stalled(): void {
     this.#noLoad.giveUp();
-    this.#window.clear();
   }
 
   #update(): void {
-    const { meanMs, maxInFlight, failed } = this.#window;
+    const { meanMs, maxInFlight, failed } = this.#noLoad.window;
     const { minLimit, maxLimit } = this.#bounds;
     const before = this.#limit;
     if (!this.#noLoad.seen(meanMs) || failed) {
