@@ -12,6 +12,12 @@ export const priorities: readonly Priority[] = ['critical', 'default', 'sheddabl
 const maxPassedOver = 127;
 
 /**
+ * The same where nobody waits for long enough, since all must make place for more important work: the waits of several are added up.
+ * Rarer, for that is where there is enough important work to fill the queue.
+ */
+const maxUnserved = 511;
+
+/**
  * Those who wait, by priority; within a priority the callers (keys) take turns; within a caller the order is what the
  * limiter asks for. Entering, leaving from anywhere and choosing the next one each take constant time.
  */
@@ -111,11 +117,11 @@ export class WaitingRoom {
     for (const level of this.#levels) {
       if (level.size === 0) continue;
       if (chosen === undefined) chosen = level;
-      else if (level.passedOver >= maxPassedOver && level.passedOver > chosen.passedOver) chosen = level;
+      else if (level.isDue && (!chosen.isDue || level.unserved > chosen.unserved)) chosen = level;
     }
     const winner = chosen ?? this.#defaultLevel;
-    for (const level of this.#levels) if (level.rank > winner.rank && level.size > 0) level.passedOver++;
-    winner.passedOver = 0;
+    for (const level of this.#levels) if (level.rank > winner.rank && level.size > 0) level.passOver();
+    winner.served();
     return winner;
   }
 }
@@ -142,7 +148,9 @@ class Level {
   readonly rank: number;
   size = 0;
   /** Grants to more important levels since this one had its last, while somebody waited here. */
-  passedOver = 0;
+  unserved = 0;
+  /** Of these, those since nobody waited here. */
+  #passedOver = 0;
   /** Since nobody waited here, one had to go for a newcomer: more wait than can be served in time. */
   overflowing = false;
   /** The lane whose turn it is. */
@@ -165,9 +173,24 @@ class Level {
     lane.tail = waiter;
     lane.size++;
     if (this.size++ === 0) {
-      this.passedOver = 0;
+      this.#passedOver = 0;
       this.overflowing = false;
     }
+  }
+
+  /** Whether a grant is due here, though others are more important. */
+  get isDue(): boolean {
+    return this.#passedOver >= maxPassedOver || this.unserved >= maxUnserved;
+  }
+
+  passOver(): void {
+    this.#passedOver++;
+    this.unserved++;
+  }
+
+  served(): void {
+    this.#passedOver = 0;
+    this.unserved = 0;
   }
 
   /** Who is next in the lane whose turn it is; the turn passes on. */
