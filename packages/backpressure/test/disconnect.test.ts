@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { ConcurrencyLimiter } from '@x/backpressure';
 import { type RequestHandler, requestSignal } from '@x/backpressure/http';
 import { expect, test } from 'vitest';
@@ -124,6 +125,35 @@ test('a connection that ends aborts all that was pipelined on it, whether it had
   // The one that waited was never begun.
   expect(signals.length).toBe(2);
   expect(limiter.stats()).toMatchObject({ inFlight: 0, queued: 0 });
+});
+
+test('many requests that are pipelined are no leak of listeners', async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning);
+  process.on('warning', onWarning);
+  const limiter = new ConcurrencyLimiter({ limit: 20 });
+  const answer: (() => void)[] = [];
+  const sockets: Socket[] = [];
+  const { port } = await serve(
+    (request, response) => {
+      sockets.push(request.socket);
+      answer.push(() => response.end(request.url));
+    },
+    { limiter },
+  );
+  const { socket, text } = await openRaw(port);
+  socket.write(Array.from({ length: 40 }, (_, n) => `GET /${n} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''));
+  await until(() => limiter.stats().inFlight === 20 && limiter.stats().queued === 20);
+  const listeners = sockets[0]?.listenerCount('close') ?? 0;
+  while (limiter.stats().completed < 40) {
+    for (const end of answer.splice(0)) end();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until(() => text().includes('/39'));
+  expect(listeners).toBeGreaterThan(30);
+  expect(sockets[0]?.listenerCount('close')).toBeLessThan(5);
+  process.off('warning', onWarning);
+  expect(warnings).toEqual([]);
 });
 
 test('a handler that fails while it streams takes what still runs for that answer with it', async () => {

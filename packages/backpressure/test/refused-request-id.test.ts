@@ -1,7 +1,9 @@
 import type { IncomingMessage } from 'node:http';
 import { ConcurrencyLimiter } from '@x/backpressure';
 import { expect, test } from 'vitest';
-import { openRaw, serve, until } from './admission-server.ts';
+import { openRaw, serve, until, watchUncaught } from './admission-server.ts';
+
+const uncaught = watchUncaught();
 
 /** A server that refuses everything; its limiter is closed. */
 async function refusing(before: (request: IncomingMessage) => void = () => {}) {
@@ -98,6 +100,16 @@ test('a body that is late is not waited for', async () => {
   socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n');
   await until(() => text().includes('"id":null'));
   expect(text()).toContain('HTTP/1.1 503');
+});
+
+test('whoever answers before the id was read has answered', async () => {
+  const { url, server } = await refusing();
+  server.on('request', (_request, response) => response.end('something else'));
+  for (let n = 0; n < 2; n++) {
+    expect(await (await fetch(url, { method: 'POST', body: '{"id":1}' })).text()).toBe('something else');
+  }
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(uncaught).toEqual([]);
 });
 
 test('an id in a body that is not whole yet is not given back, though what is here can be read', async () => {

@@ -119,6 +119,8 @@ describe('a refusal', () => {
     '/health\u00e9',
     'http://x',
     'http://x?/health',
+    'http://x#/health',
+    'http://x:1#@y/health',
     'ftp://x/health',
     '/http://x/health',
   ])('is what an odd target gets: %s', async (target) => {
