@@ -268,6 +268,18 @@ describe('work that does not end', () => {
     expect(outcomes).toEqual(['ignore']);
   });
 
+  test('tells nothing of how long work takes, though its request was answered', async () => {
+    const { outcomes, reported, closed, clock } = await setUp((work) => async (_, response) => {
+      response.end('done');
+      await work;
+    });
+    await until(() => closed.length === 1);
+    await turn();
+    await clock.advance(30_000);
+    expect(outcomes).toEqual(['ignore']);
+    expect(reported).toMatchObject([{ code: 'ERR_TIMEOUT' }]);
+  });
+
   test('is told of by default after 30 s; one that ended leaves no timer', async () => {
     const never = await setUp(unaware);
     await never.leave();
