@@ -109,6 +109,18 @@ describe('a limited tool', () => {
     await expect(tool({})).rejects.toBe(inner);
   });
 
+  test('what a limiter of somebody else’s says without a time is no refusal, but its error', async () => {
+    for (const fields of [
+      { code: 'ERR_TIMEOUT' },
+      { code: 'ERR_OVERLOADED', reason: 'queue_full' },
+      { code: 'OTHER' },
+    ]) {
+      const error = Object.assign(new Error('of theirs'), fields);
+      const tool = limitedTool({ run: () => Promise.reject(error) }, async (_ctx: object) => ok('x'));
+      await expect(tool({})).rejects.toBe(error);
+    }
+  });
+
   test('a call that is cancelled while it waits leaves the queue', async () => {
     const limiter = new ConcurrencyLimiter({ limit: 1 });
     const permit = limiter.tryAcquire();

@@ -295,6 +295,14 @@ describe('work that does not end', () => {
     expect(ended.reported).toEqual([]);
   });
 
+  test('keeps no process alive', async () => {
+    let unreferenced = 0;
+    const clock = { now: () => 0, setTimeout: () => ({ unref: () => unreferenced++ }), clearTimeout: () => {} };
+    const { leave } = await setUp(unaware, { clock });
+    await leave();
+    expect(unreferenced).toBe(1);
+  });
+
   test('holds its permit for ever where there is to be no bound', async () => {
     const { outcomes, leave, clock } = await setUp(unaware, { abandonedTimeoutMs: Number.POSITIVE_INFINITY });
     await leave();
