@@ -254,6 +254,20 @@ describe('who calls', () => {
     expect(ofApp('one')).not.toBe(ofApp('two'));
   });
 
+  test('is the same in whatever way the scopes are given, and the list goes before the text', () => {
+    const of = (scopes: string[] | undefined, scope?: string) =>
+      identify({ authInfo: { ...(scopes && { scopes }), extra: { sub: 'u1', scope } } });
+    expect(of(['b', 'a', 'b'])).toBe('["user","client","","u1",["a","b"]]');
+    expect(of([], ' b  a b ')).toBe(of(['a', 'b']));
+    expect(of(['a'], 'a b')).toBe(of(['a']));
+  });
+
+  test('is in the context of 2.x what it has of the request', () => {
+    const [one, other] = [{ token: 'one' }, { token: 'other' }];
+    expect(identify({ mcpReq: {}, http: { authInfo: one }, authInfo: other })).toBe(identify({ authInfo: one }));
+    expect(identify({ mcpReq: {}, authInfo: one })).toBe(identify({ authInfo: one }));
+  });
+
   test('is else a hash of the token, and nobody without one', () => {
     const hash = identify({ authInfo: { token: 'secret' } });
     expect(hash).not.toContain('secret');

@@ -121,6 +121,67 @@ test('an answer that is there when a busy event loop comes to the timer is not t
   await limiter.close();
 });
 
+test('what is known counts from when Redis was asked, not from its answer', async () => {
+  const { limiter, clock, sent } = setUp({ limit: 1, intervalMs: 10_000 });
+  const first = limiter.consume('a');
+  await clock.advance(40);
+  sent[0]?.answer('1');
+  await first;
+  clock.jump(9_959);
+  expect(await limiter.consume('a')).toMatchObject({ decidedBy: 'memory', retryAfterMs: 1 });
+  clock.jump(1);
+  const second = limiter.consume('a');
+  await turns();
+  sent[1]?.answer('1');
+  expect(await second).toMatchObject({ allowed: true, decidedBy: 'redis' });
+  await limiter.close();
+});
+
+test('one probe at a time looks for Redis, however many calls found it away, and however often it goes', async () => {
+  const { limiter, clock, sent } = setUp({ retryAfterMs: 1_000 });
+  for (let time = 0; time < 3; time++) {
+    const calls = Array.from({ length: 5 }, (_, n) => limiter.consume(`user-${n}`));
+    await turns();
+    for (const { fail } of sent.splice(0)) fail(new Error('away'));
+    await Promise.all(calls);
+    expect(limiter.stats().available).toBe(false);
+    for (let probe = 0; probe < 2; probe++) {
+      await clock.advance(999);
+      expect(sent.length).toBe(0);
+      await clock.advance(1);
+      expect(sent.length).toBe(1);
+      const [asked] = sent.splice(0);
+      if (probe === 0) asked?.fail(new Error('still away'));
+      else asked?.answer('0');
+      await turns();
+    }
+    expect(limiter.stats().available).toBe(true);
+  }
+  await limiter.close();
+});
+
+test('a client that was connected and connects anew is away; one that never was is asked', async () => {
+  let asked = 0;
+  const client = { status: 'connecting', call: async () => `${++asked}` };
+  const { limiter } = setUp({ client });
+  expect((await limiter.consume('a')).decidedBy).toBe('redis');
+  client.status = 'ready';
+  expect((await limiter.consume('a')).decidedBy).toBe('redis');
+  client.status = 'connecting';
+  expect((await limiter.consume('a')).decidedBy).toBe('allow');
+  expect(asked).toBe(2);
+  await limiter.close();
+});
+
+test('looking for Redis keeps no process alive', async () => {
+  let unreferenced = 0;
+  const clock = { now: () => 0, setTimeout: () => ({ unref: () => unreferenced++ }), clearTimeout: () => {} };
+  const { limiter } = setUp({ client: { status: 'end', call: async () => '0' }, clock });
+  expect((await limiter.consume('a')).decidedBy).toBe('allow');
+  expect(unreferenced).toBe(1);
+  await limiter.close();
+});
+
 test('a call that is closed over still has its time-out', async () => {
   const { limiter, clock } = setUp();
   const call = limiter.consume('a');

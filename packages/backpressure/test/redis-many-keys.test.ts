@@ -21,3 +21,17 @@ test('however many callers come, no more of them are remembered than maxKeys', a
   expect(heapMb() - before).toBeLessThan(4);
   expect(rate.stats()).toMatchObject({ keys: 100, allowed: 30_001 });
 });
+
+test.each<[string, (n: number) => string]>([
+  ['very long', (n) => `${'x'.repeat(10_000)}${n}`],
+  ['parts of long texts', (n) => `${'x'.repeat(10_000)}, caller ${1_000_000 + n}`.slice(10_002)],
+])('keys that are %s are not kept whole', async (_what, keyOf) => {
+  const client = { status: 'ready', call: async () => '1' };
+  const rate = new RedisRateLimiter({ client, limit: 10, intervalMs: 60_000 });
+  await rate.consume('warm');
+  const before = heapMb();
+  for (let n = 0; n < 2_000; n++) await rate.consume(keyOf(n));
+  // All of them would take twenty.
+  expect(heapMb() - before).toBeLessThan(4);
+  expect(rate.stats().keys).toBe(2_001);
+});

@@ -304,6 +304,16 @@ test('short units and large bursts cost no precision', async () => {
   expect(allowed).toBeLessThanOrEqual(1e9 + (elapsed + 1) * 1e5);
 });
 
+test('sums of fractions do not refuse the last of a burst, and large numbers are told as they are', async () => {
+  // Nothing comes back while it is tried.
+  const tenths = limiter({ limit: 1, intervalMs: 1e20, burst: 0.3 });
+  for (let call = 0; call < 3; call++)
+    expect(await tenths.consume('a', { cost: 0.1 })).toMatchObject({ allowed: true });
+  expect(await tenths.consume('a', { cost: 0.1 })).toMatchObject({ allowed: false });
+  const bytes = limiter({ limit: 1e7, intervalMs: 1e20 });
+  expect(await bytes.consume('b', { cost: 1_234_567 })).toMatchObject({ remaining: 8_765_433 });
+});
+
 test('an abort is answered at once', async () => {
   const controller = new AbortController();
   const reason = new Error('gone');
