@@ -48,19 +48,27 @@ export function isDisconnect(request: IncomingMessage, response: ServerResponse,
  * takes this back.
  */
 export function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => void): () => void {
-  // A pipelined request's response has no socket until it is its turn, and is not told of a connection that ends before.
+  // A pipelined request's response has no socket until it is its turn, and Node does not tell it of a connection that ends before.
   const socket = response.socket === null ? request.socket : undefined;
+  let told = false;
   const forget = (): void => {
     response.off('close', over);
-    socket?.off('close', over);
+    socket?.off('close', lost);
   };
   const over = (): void => {
+    if (told) return;
+    told = true;
     forget();
     fn();
   };
+  const lost = (): void => {
+    // Whoever writes to it would wait for ever, and hold a permit: `pipeline` for one ends only by this.
+    if (!response.destroyed) response.destroy().emit('close');
+    over();
+  };
   response.once('close', over);
   // One for each request that is pipelined: eleven of them are no leak, and Node would print a warning.
-  socket?.setMaxListeners(0).once('close', over);
+  socket?.setMaxListeners(0).once('close', lost);
   return forget;
 }
 

@@ -1,6 +1,8 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { ConcurrencyLimiter } from '@x/backpressure';
 import { requestSignal, withAdmission } from '@x/backpressure/http';
 import { RedisRateLimiter } from '@x/backpressure/redis';
@@ -89,6 +91,38 @@ test('who has gone before the gate is neither counted nor queued', async () => {
   await until(() => passed === 1);
   expect({ asked, served, queued: limiter.stats().queued }).toEqual({ asked: 0, served: 0, queued: 0 });
   permit?.release();
+});
+
+// Node tells a pipelined answer nothing of a connection that ends before its turn: whoever streamed to it waited for ever, and one
+// connection could hold all permits for `abandonedTimeoutMs`, again and again.
+
+test('a connection that ends takes along what is streamed to it, also before its turn', async () => {
+  const limiter = new ConcurrencyLimiter({ limit: 5 });
+  const told: unknown[] = [];
+  let begun = 0;
+  let closes = 0;
+  const { port } = await serve(
+    async (request, response) => {
+      begun++;
+      response.on('close', () => closes++);
+      if (request.url === '/first') return new Promise((resolve) => response.once('close', resolve));
+      if (request.url === '/signal') requestSignal(request, response);
+      if (request.url === '/destroyed') response.destroy();
+      else await pipeline(Readable.from([Buffer.alloc(200_000), Buffer.alloc(200_000)]), response);
+    },
+    { limiter, onError: (error) => told.push(error) },
+  );
+  const { socket } = await openRaw(port);
+  const paths = ['/first', '/streamed', '/signal', '/destroyed'];
+  socket.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`).join(''));
+  await until(() => begun === 4);
+  socket.destroy();
+  await limiter.onIdle();
+  await turn();
+  // Nobody is told twice.
+  expect(closes).toBe(3);
+  expect(told).toMatchObject([{ code: 'ERR_STREAM_PREMATURE_CLOSE' }, { code: 'ERR_STREAM_PREMATURE_CLOSE' }]);
+  expect(limiter.stats()).toMatchObject({ admitted: 4, completed: 4 });
 });
 
 // An error is looked at where its client has gone: its properties may be getters that throw.
