@@ -1,3 +1,5 @@
+import { whenAborted } from './when-aborted.ts';
+
 /** What the work is given. */
 export interface RunContext {
   /** Aborts when the caller does not wait any more. */
@@ -17,9 +19,7 @@ export class UnabortableContext implements RunContext {
 /** `fn`'s result, or a rejection with the signal's reason as soon as it aborts, whether or not `fn` heeds the signal. */
 export function callUntilAborted<T>(fn: (context: RunContext) => PromiseLike<T> | T, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    const done = () => signal.removeEventListener('abort', onAbort);
+    const done = whenAborted(signal, () => reject(signal.reason));
     let result: PromiseLike<T> | T;
     try {
       result = fn({ signal });

@@ -1,5 +1,6 @@
 import type { CacheEntry, HeldEntry } from './entry.ts';
 import type { Fence } from './fences.ts';
+import { whenAborted } from './when-aborted.ts';
 
 export interface FlightOptions {
   /** Started for nobody in particular, to refresh what is there: it has no callers who could leave. */
@@ -76,12 +77,14 @@ export class Flight {
         reject(signal.reason);
         if (this.#leavers === 0 && !this.#pinned) this.abort(signal.reason);
       };
-      const stay = () => signal.removeEventListener('abort', leave);
-      this.promise.then(stay, stay);
       this.promise.then(resolve, reject);
       // By the loader itself, perhaps.
-      if (signal.aborted) leave();
-      else signal.addEventListener('abort', leave, { once: true });
+      if (signal.aborted) {
+        leave();
+        return;
+      }
+      const stay = whenAborted(signal, leave);
+      this.promise.then(stay, stay);
     });
   }
 

@@ -4,6 +4,7 @@ import { batchOf, type LoadMany } from './load-many.ts';
 import type { LoadRules } from './load-rules.ts';
 import type { Loads } from './loads.ts';
 import type { Tiers } from './tiers.ts';
+import { whenAborted } from './when-aborted.ts';
 
 /** Reads and loads of many keys at once: one round trip for all that memory does not have, one load for all that is missing. */
 export class Many {
@@ -80,8 +81,7 @@ function unlessAborted<T>(answer: Promise<T>, signal: AbortSignal | undefined): 
   if (signal === undefined) return answer;
   return new Promise((resolve, reject) => {
     const leave = () => reject(signal.reason);
-    const stay = () => signal.removeEventListener('abort', leave);
-    signal.addEventListener('abort', leave, { once: true });
+    const stay = whenAborted(signal, leave);
     answer.then(stay, stay);
     answer.then(resolve, reject);
   });
