@@ -103,7 +103,7 @@ test('a body that is late is not waited for', async () => {
 });
 
 test('whoever answers before the id was read has answered', async () => {
-  const { url, server } = await refusing();
+  const { url, server } = await serve(() => {}, { shedder: { check: () => ({ reason: 'shed', retryAfterMs: 1 }) } });
   server.on('request', (_request, response) => response.end('something else'));
   for (let n = 0; n < 2; n++) {
     expect(await (await fetch(url, { method: 'POST', body: '{"id":1}' })).text()).toBe('something else');
