@@ -50,20 +50,20 @@ export function isDisconnect(request: IncomingMessage, response: ServerResponse,
 export function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => void): () => void {
   // A pipelined request's response has no socket until it is its turn, and Node does not tell it of a connection that ends before.
   const socket = response.socket === null ? request.socket : undefined;
-  let told = false;
   const forget = (): void => {
     response.off('close', over);
     socket?.off('close', lost);
   };
   const over = (): void => {
-    if (told) return;
-    told = true;
     forget();
     fn();
   };
   const lost = (): void => {
-    // Whoever writes to it would wait for ever, and hold a permit: `pipeline` for one ends only by this.
-    if (!response.destroyed) response.destroy().emit('close');
+    if (!response.destroyed) {
+      response.destroy();
+      // Whoever writes to it would wait for ever, and hold a permit: `pipeline` for one ends only by this. Node 24 says it itself.
+      process.nextTick(() => response.closed || response.emit('close'));
+    }
     over();
   };
   response.once('close', over);

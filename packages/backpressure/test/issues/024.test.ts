@@ -104,7 +104,8 @@ test('a connection that ends takes along what is streamed to it, also before its
   const { port } = await serve(
     async (request, response) => {
       begun++;
-      response.on('close', () => closes++);
+      // Of one that is destroyed before its turn Node 24 says it, and 20 does not.
+      if (request.url !== '/destroyed') response.on('close', () => closes++);
       if (request.url === '/first') return new Promise((resolve) => response.once('close', resolve));
       if (request.url === '/signal') requestSignal(request, response);
       if (request.url === '/destroyed') response.destroy();
