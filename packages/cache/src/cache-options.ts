@@ -10,7 +10,6 @@ import {
   having,
   oneOf,
   optional,
-  optionError,
   positiveDuration,
   ratio,
   share,
@@ -164,10 +163,9 @@ export function checkClock(clock: Clock): Clock {
   return having('clock', ['now', 'setTimeout', 'clearTimeout'], clock);
 }
 
-/** Never shown in the error. */
+/** Never shown in the error, of whatever kind it is. */
 function secret(option: string, value: unknown): string {
   if (typeof value === 'string' && value.length >= SHORTEST_SECRET) return value;
-  const expected = `a string of at least ${SHORTEST_SECRET} characters`;
-  if (typeof value !== 'string') throw optionError(option, expected, value);
-  throw new RangeError(`@x/cache: ${option} must be ${expected}, got ${value.length}`);
+  const got = typeof value === 'string' ? `${value.length}` : `a value of type ${typeof value}`;
+  throw new RangeError(`@x/cache: ${option} must be a string of at least ${SHORTEST_SECRET} characters, got ${got}`);
 }

@@ -22,6 +22,16 @@ test.each<[CacheOptions, RegExp]>([
   expect(() => new Cache(options)).toThrow(message);
 });
 
+test.each([[['my secret in a list']], [Number('1234567')], [Buffer.from('my secret bytes')]])(
+  'a secret of the wrong kind is not shown (%#)',
+  (scopeSecret) => {
+    const make = () => new Cache({ scopeSecret: scopeSecret as unknown as string });
+    expect(make).toThrow(
+      /scopeSecret must be a string of at least 16 characters, got a value of type (object|number)$/,
+    );
+  },
+);
+
 test('an option that is undefined counts as absent', async () => {
   const cache = new Cache({ ttlMs: undefined, maxEntries: undefined, policy: undefined, copy: undefined });
   await cache.getOrSet('k', () => 1, { ttlMs: undefined, tags: undefined, signal: undefined });
