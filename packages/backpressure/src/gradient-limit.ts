@@ -10,12 +10,12 @@ export interface GradientLimitOptions extends AdaptiveLimitOptions {
 
 /**
  * Compares how long calls take with how long they take without load. With the window's mean R and the time without load R₀ (see
- * `NoLoadTime`), g = max(½, min(1, tolerance · R₀ / R)) and N = g L + 4, the 4 being the queue that is allowed, L ← N where that is more and
- * L ← 0.8 L + 0.2 N where it is less; a window with a call that failed for overload is L ← 0.9 L, which is g = ½ and no queue. Gradient, smoothing and queue are those of
- * Netflix concurrency-limits, R₀ is measured as in Envoy's gradient controller: by lowering the limit now and then.
+ * `NoLoadTime`), g = max(½, min(1, tolerance · R₀ / R)) and N = g L + q, where q = min(4, √L) is the queue that is allowed, L ← N where that is more and
+ * L ← 0.8 L + 0.2 N where it is less; a window with a call that failed for overload is L ← 0.9 L, which is g = ½ and no queue. Gradient, smoothing and the 4 are those of
+ * Netflix concurrency-limits. From Envoy's gradient controller are the root (it takes that of g L), and that R₀ is measured by lowering the limit now and then.
  *
- * A service of W workers is kept at about L = tolerance · W + 4, of which the last third and 4 wait inside it. Where W is as small as 4 those
- * wait longer than calls take. Gradient2, the later of Netflix's, has a long average of R in place of R₀, which
+ * A service of W workers is kept at about L = tolerance · W + q, of which the last third and q wait inside it: of two workers at 5 or 6, where calls
+ * take up to three times as long as without load. Gradient2, the later of Netflix's, has a long average of R in place of R₀, which
  * takes in a slow spell and overload alike: the limit grows while either lasts.
  */
 export class GradientLimit implements AdaptiveLimit {
@@ -61,9 +61,9 @@ export class GradientLimit implements AdaptiveLimit {
     if (maxInFlight * 2 < limit || meanMs === undefined) return limit;
     const ratio = meanMs > 0 ? (this.#tolerance * this.#noLoad.ms) / meanMs : 1;
     const gradient = Math.max(0.5, Math.min(1, ratio));
-    const next = limit * gradient + queueAllowed;
+    const next = limit * gradient + Math.min(mostQueued, Math.sqrt(limit));
     return next >= limit ? next : limit * 0.8 + next * 0.2;
   }
 }
 
-const queueAllowed = 4;
+const mostQueued = 4;

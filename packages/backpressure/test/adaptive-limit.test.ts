@@ -11,8 +11,7 @@ import { ManualClock } from '@x/testkit';
 import { describe, expect, test } from 'vitest';
 
 /** Lets windows pass in which all of the limit is used, at a service that does `workers` at a time in `baseMs`. */
-function saturate(limit: AdaptiveLimit, windows: number): void {
-  const workers = 10;
+function saturate(limit: AdaptiveLimit, windows: number, workers = 10): void {
   const baseMs = 10;
   let now = 0;
   for (let window = 0; window < windows; window++) {
@@ -58,6 +57,16 @@ describe.each([
     for (let call = 0; call < 9; call++) limit.record(call * 1_000, 1_000, 20, true);
     expect(limit.limit).toBe(20);
   });
+});
+
+test.each([
+  [2, 6],
+  [4, 9],
+  [20, 34],
+])('GradientLimit has less of a queue in a smaller service: with %s workers the limit is %s', (workers, at) => {
+  const limit = new GradientLimit();
+  saturate(limit, 600, workers);
+  expect(limit.limit).toBe(at);
 });
 
 describe('KneeLimit', () => {
