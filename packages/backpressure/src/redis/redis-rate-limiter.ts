@@ -13,6 +13,7 @@ import {
   refuse,
 } from '../option-checks.ts';
 import { type ConsumeOptions, checkCost, type RateLimiterStats, type RateLimitResult } from '../rate-limiter.ts';
+import { whenAborted } from '../when-aborted.ts';
 import { type Answer, askGcra } from './gcra-script.ts';
 import { KeyNames } from './key-name.ts';
 import { away, RedisAvailability } from './redis-availability.ts';
@@ -245,8 +246,7 @@ const clockRoundingMs = 1e-5;
 
 function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', onAbort));
+    const stopListening = whenAborted(signal, () => reject(signal.reason));
+    promise.then(resolve, reject).finally(stopListening);
   });
 }
