@@ -51,7 +51,7 @@ export interface AcquireOptions {
   priority?: Priority | undefined;
   /** The caller. Callers take turns, so that one with 500 calls does not make another wait for all of them. Calls without a key count as one caller. */
   key?: string | undefined;
-  /** When the result is worth nothing any more. Milliseconds from now. Work that could not end in time, by how long work takes of late, is refused before it starts. */
+  /** When the result is worth nothing any more. Milliseconds from now. Work that has to wait and could not end in time, by how long work takes of late, is refused before it starts; where a permit is free it is tried. */
   deadlineMs?: number | undefined;
 }
 

@@ -163,8 +163,9 @@ export class LimiterQueue {
 
   #armTimer(now: number): void {
     const { queueTimeoutMs, clock } = this.#options;
+    if (queueTimeoutMs === Number.POSITIVE_INFINITY) return;
     const oldest = this.#room.oldest();
-    if (oldest === undefined || queueTimeoutMs === Number.POSITIVE_INFINITY) return;
+    if (oldest === undefined) return;
     this.#timer = clock.setTimeout(() => this.#onTimer(), timerMs(oldest.arrivedAt + queueTimeoutMs - now));
   }
 

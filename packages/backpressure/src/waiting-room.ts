@@ -117,7 +117,7 @@ export class WaitingRoom {
     for (const level of this.#levels) {
       if (level.size === 0) continue;
       if (chosen === undefined) chosen = level;
-      else if (level.isDue && (!chosen.isDue || level.unserved > chosen.unserved)) chosen = level;
+      else if (level.isDue) chosen = level;
     }
     const winner = chosen ?? this.#defaultLevel;
     for (const level of this.#levels) if (level.rank > winner.rank && level.size > 0) level.passOver();
@@ -148,7 +148,7 @@ class Level {
   readonly rank: number;
   size = 0;
   /** Grants to more important levels since this one had its last, while somebody waited here. */
-  unserved = 0;
+  #unserved = 0;
   /** Of these, those since nobody waited here. */
   #passedOver = 0;
   /** Since nobody waited here, one had to go for a newcomer: more wait than can be served in time. */
@@ -180,17 +180,17 @@ class Level {
 
   /** Whether a grant is due here, though others are more important. */
   get isDue(): boolean {
-    return this.#passedOver >= maxPassedOver || this.unserved >= maxUnserved;
+    return this.#passedOver >= maxPassedOver || this.#unserved >= maxUnserved;
   }
 
   passOver(): void {
     this.#passedOver++;
-    this.unserved++;
+    this.#unserved++;
   }
 
   served(): void {
     this.#passedOver = 0;
-    this.unserved = 0;
+    this.#unserved = 0;
   }
 
   /** Who is next in the lane whose turn it is; the turn passes on. */
