@@ -194,6 +194,17 @@ test('bounds are kept and bad ones refused', () => {
   expect(() => new AimdLimit({ slowMs: -1 })).toThrow('slowMs must be a finite number > 0, got -1');
 });
 
+test('AimdLimit grows while half of it is in use, and not with less', () => {
+  for (const [inFlight, grown] of [
+    [9, 20],
+    [10, 21],
+  ] as const) {
+    const limit = new AimdLimit({ windowMs: 100 });
+    for (let now = 0; now <= 110; now += 1) limit.record(now, 10, inFlight, false);
+    expect(limit.limit).toBe(grown);
+  }
+});
+
 describe('a limiter with an adaptive limit', () => {
   function setUp(classify?: (ending: { value: unknown } | { error: unknown }) => Outcome) {
     const clock = new ManualClock();
@@ -219,6 +230,23 @@ describe('a limiter with an adaptive limit', () => {
       [30, 1, false],
       [5, 2, false],
     ]);
+  });
+
+  test('tells it that nothing moves once calls wait for four times as long as a long one takes', async () => {
+    const clock = new ManualClock();
+    let stalls = 0;
+    const limit: AdaptiveLimit = { limit: 1, record: () => {}, stalled: () => void stalls++ };
+    const limiter = new ConcurrencyLimiter({ limit, clock });
+    await limiter.run(() => clock.advance(500));
+    const held = limiter.tryAcquire();
+    const runs: Promise<void>[] = [];
+    for (const told of [0, 0, 1]) {
+      await clock.advance(1_000);
+      runs.push(limiter.run(() => {}));
+      expect(stalls).toBe(told);
+    }
+    held?.release();
+    await Promise.all(runs);
   });
 
   test('does not feed it what says nothing about capacity', async () => {

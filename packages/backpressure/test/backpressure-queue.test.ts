@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { BackpressureQueue } from '@x/backpressure';
 import { ManualClock } from '@x/testkit';
 import { describe, expect, test } from 'vitest';
@@ -139,9 +140,11 @@ describe('a queue with backpressure', () => {
     await expect(queue.dequeue()).rejects.toMatchObject({ code: 'ERR_OVERLOADED', reason: 'draining' });
 
     const empty = setUp().queue;
-    const consumer = empty.dequeue();
+    const { signal } = new AbortController();
+    const consumer = empty.dequeue({ signal });
     await empty.close();
     await expect(consumer).rejects.toMatchObject({ code: 'ERR_OVERLOADED', reason: 'draining' });
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
     expect(clock.pendingTimers).toBe(0);
   });
 

@@ -29,6 +29,16 @@ describe('a retry budget', () => {
     expect(budget.tryRetry()).toBe(false);
   });
 
+  test('costs nothing for the time in which it was not used', () => {
+    const clock = new ManualClock();
+    const budget = new RetryBudget({ minRetriesPerSecond: 0, ratio: 1, windowMs: 1, clock });
+    budget.recordCall();
+    // 2,000,000,000 slices: no test would end that looked at each.
+    clock.jump(2e8);
+    expect(budget.stats()).toMatchObject({ calls: 0 });
+    expect(budget.tryRetry()).toBe(false);
+  });
+
   test('bad options are refused', () => {
     expect(() => new RetryBudget({ ratio: 2 })).toThrow('ratio must be a number from 0 to 1, got 2');
     expect(() => new RetryBudget({ windowMs: 0 })).toThrow('windowMs must be a finite number > 0, got 0');

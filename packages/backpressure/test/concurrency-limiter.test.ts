@@ -99,6 +99,18 @@ describe('a limiter', () => {
     permit?.release();
   });
 
+  test('says how long those ahead take with all permits together, and for how long nothing has moved', async () => {
+    const { limiter, clock } = setUp({ limit: 4, maxQueue: 3 });
+    for (let n = 0; n < 10; n++) await limiter.run(() => clock.advance(400));
+    for (let n = 0; n < 4; n++) limiter.tryAcquire();
+    const waiting = [1, 2, 3].map(() => limiter.run(() => {}).catch(() => {}));
+    await expect(limiter.run(() => {})).rejects.toMatchObject({ retryAfterMs: 400 });
+    await clock.advance(250);
+    await expect(limiter.run(() => {})).rejects.toMatchObject({ retryAfterMs: 650 });
+    void limiter.close();
+    await Promise.all(waiting);
+  });
+
   test('adds up to half to the time it says, so that those refused together do not come back together', async () => {
     const { limiter } = setUp({ maxQueue: 0, random: () => 1 });
     limiter.tryAcquire();

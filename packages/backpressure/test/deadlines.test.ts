@@ -35,7 +35,7 @@ async function standing() {
     limiter
       .run(async () => void begun.push(name), { deadlineMs: 50, ...(priority && { priority }) })
       .catch((error) => refused.push(`${name}: ${error.reason}`));
-  return { ask, begun, refused, letGo: () => permit?.release(), settled: () => new Promise(setImmediate) };
+  return { limiter, ask, begun, refused, letGo: () => permit?.release(), settled: () => new Promise(setImmediate) };
 }
 
 test('more than can end within the deadline do not wait: the oldest hears of it at once, and then the newest go first', async () => {
@@ -49,6 +49,18 @@ test('more than can end within the deadline do not wait: the oldest hears of it 
   letGo();
   await Promise.all(all);
   expect(begun).toEqual(['f', 'e', 'd', 'c', 'b']);
+});
+
+test('they go in order again once nobody has waited', async () => {
+  const { limiter, ask, begun, letGo } = await standing();
+  const all = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => ask(name));
+  letGo();
+  await Promise.all(all);
+  const again = limiter.tryAcquire();
+  const later = ['g', 'h', 'i'].map((name) => ask(name));
+  again?.ignore();
+  await Promise.all(later);
+  expect(begun.slice(5)).toEqual(['g', 'h', 'i']);
 });
 
 test('as many as can end within the deadline are served in order', async () => {

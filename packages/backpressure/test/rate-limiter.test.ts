@@ -1,7 +1,12 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { RateLimiter, type RateLimiterOptions } from '@x/backpressure';
 import { ManualClock } from '@x/testkit';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+
+setFlagsFromString('--expose-gc');
+const gc = runInNewContext('gc') as () => void;
 
 function setUp(options: Partial<RateLimiterOptions> = {}) {
   const clock = new ManualClock();
@@ -94,6 +99,28 @@ describe('a rate limiter', () => {
       ),
       { numRuns: 100 },
     );
+  });
+
+  test('locks nobody out for longer than a burst takes when the clock is set back', () => {
+    const { limiter, clock } = setUp({ burst: 10 });
+    for (let n = 0; n < 10; n++) limiter.tryConsume('k');
+    clock.jump(-1e6);
+    expect(limiter.tryConsume('k')).toEqual({ allowed: false, remaining: 0, retryAfterMs: 100 });
+    clock.jump(100);
+    expect(limiter.tryConsume('k').allowed).toBe(true);
+    clock.jump(900);
+    expect(limiter.tryConsume('k').remaining).toBe(8);
+  });
+
+  test('keeps of a long key its digest', () => {
+    const { limiter } = setUp({ intervalMs: 1e9 });
+    gc();
+    const before = process.memoryUsage().heapUsed;
+    for (let n = 0; n < 1_000; n++) limiter.tryConsume(`${n}`.padEnd(20_000));
+    gc();
+    expect((process.memoryUsage().heapUsed - before) / 1e6).toBeLessThan(5);
+    expect(limiter.stats().keys).toBe(1_000);
+    expect(limiter.tryConsume('7'.padEnd(20_000)).remaining).toBe(8);
   });
 
   test('bad options are refused', () => {

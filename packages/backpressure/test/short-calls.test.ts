@@ -28,6 +28,13 @@ test('of very short calls one in eight is timed, and stands for the others', asy
   expect(limiter.stats().runMs).toBeLessThan(8_000 * 0.02 * 1.01);
 });
 
+test('the first ten are all timed, for nothing is known of them', async () => {
+  const { limiter, time, work } = setUp();
+  const before = time.reads;
+  for (let n = 0; n < 10; n++) await limiter.run(work(0));
+  expect(time.reads - before).toBe(20);
+});
+
 test('a burst of very short calls reads the clock once for all arrivals', async () => {
   const { limiter, time, work } = setUp();
   await Promise.all(Array.from({ length: 8_000 }, () => limiter.run(work(0.02))));
@@ -91,7 +98,8 @@ test('a deadline is looked at with the time as it is, though the call before was
 
 test('one who is refused is told of the queue, not of moves that were not timed', async () => {
   const { limiter, time, work } = setUp({ maxQueue: 0, random: () => 0 });
-  for (let n = 0; n < 10; n++) await limiter.run(work(0));
+  // The last one is the one in eight that is timed; those after it are not.
+  for (let n = 0; n < 11; n++) await limiter.run(work(0));
   time.now += 5_000;
   for (let n = 0; n < 2; n++) await limiter.run(work(0));
   limiter.tryAcquire();
