@@ -68,6 +68,20 @@ describe('mapLimit', () => {
     expect(signals.every((signal) => signal.aborted && signal.reason === failure)).toBe(true);
   });
 
+  test('a second failure closes the iterator no second time', async () => {
+    let closed = 0;
+    let n = 0;
+    const items = {
+      [Symbol.iterator]: () => ({
+        next: () => ({ done: false as const, value: n++ }),
+        return: () => ({ done: true as const, value: ++closed }),
+      }),
+    };
+    await expect(mapLimit(items, 3, (item) => Promise.reject(new Error(`${item}`)))).rejects.toThrow('0');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(closed).toBe(1);
+  });
+
   test('an item that comes after the failure is not begun', async () => {
     let deliver = (): void => {};
     const started: number[] = [];

@@ -131,6 +131,17 @@ describe('a client throttle', () => {
     expect(throttle.stats()).toMatchObject({ requests: 0, accepts: 0 });
   });
 
+  test.each([{ status: 429 }, { status: 503 }, { statusCode: 429 }, { statusCode: 503 }, { code: 'ERR_OVERLOADED' }])(
+    'overload is by default %j, and nothing else',
+    async (error) => {
+      const throttle = new ClientThrottle({ random: () => 0.999 });
+      for (const each of [error, { status: 500 }, { statusCode: 404 }, undefined]) {
+        await throttle.run(() => Promise.reject(each)).catch(() => {});
+      }
+      expect(throttle.stats()).toMatchObject({ requests: 4, accepts: 3 });
+    },
+  );
+
   test('overload is what isOverload says, with a signal as without', async () => {
     const throttle = new ClientThrottle({ isOverload: (error) => error === 'busy', random: () => 0.99 });
     const { signal } = new AbortController();

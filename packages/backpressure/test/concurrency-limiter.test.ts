@@ -111,6 +111,16 @@ describe('a limiter', () => {
     await Promise.all(waiting);
   });
 
+  test('takes nothing from the time spent waiting when the clock is set back', async () => {
+    const { limiter, clock } = setUp();
+    const held = limiter.tryAcquire();
+    const waiting = limiter.run(() => {});
+    clock.jump(-1_000);
+    held?.release();
+    await waiting;
+    expect(limiter.stats()).toMatchObject({ queueWaitMs: 0, runMs: 0 });
+  });
+
   test('adds up to half to the time it says, so that those refused together do not come back together', async () => {
     const { limiter } = setUp({ maxQueue: 0, random: () => 1 });
     limiter.tryAcquire();

@@ -20,10 +20,16 @@ test('what could not end in time any more is not begun, though the timer of its 
 });
 
 /** One permit, taken; work that takes 10 ms of late; so five who give 50 ms can wait. */
-async function standing() {
+async function standing({
+  order = 'adaptive',
+  deadlineMs = 50,
+}: {
+  order?: 'adaptive' | 'fifo';
+  deadlineMs?: number;
+} = {}) {
   let now = 0;
   const clock = { now: () => now, setTimeout: () => undefined, clearTimeout: () => {} };
-  const limiter = new ConcurrencyLimiter({ limit: 1, order: 'adaptive', clock });
+  const limiter = new ConcurrencyLimiter({ limit: 1, order, clock });
   const takes10Ms = async (): Promise<void> => {
     now += 10;
   };
@@ -33,7 +39,7 @@ async function standing() {
   const refused: string[] = [];
   const ask = (name: string, priority?: 'critical') =>
     limiter
-      .run(async () => void begun.push(name), { deadlineMs: 50, ...(priority && { priority }) })
+      .run(async () => void begun.push(name), { deadlineMs, ...(priority && { priority }) })
       .catch((error) => refused.push(`${name}: ${error.reason}`));
   return { limiter, ask, begun, refused, letGo: () => permit?.release(), settled: () => new Promise(setImmediate) };
 }
@@ -49,6 +55,18 @@ test('more than can end within the deadline do not wait: the oldest hears of it 
   letGo();
   await Promise.all(all);
   expect(begun).toEqual(['f', 'e', 'd', 'c', 'b']);
+});
+
+test.each<[string, Parameters<typeof standing>[0], number]>([
+  ['a part of one more counts as one', { deadlineMs: 51 }, 6],
+  ['in the order in which they came all may wait, for their deadlines tell', { order: 'fifo' }, 20],
+])('%s', async (_what, how, most) => {
+  const { ask, refused, letGo, settled } = await standing(how);
+  const all = Array.from({ length: most }, (_, n) => ask(`${n}`));
+  await settled();
+  expect(refused).toEqual([]);
+  letGo();
+  await Promise.all(all);
 });
 
 test('they go in order again once nobody has waited', async () => {

@@ -60,6 +60,20 @@ describe('a load shedder', () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
+  test('keeps no process alive', async () => {
+    let kept = 0;
+    const clock = new ManualClock();
+    const setTimeout = (fn: () => void, ms: number) => {
+      kept++;
+      return { ...clock.setTimeout(fn, ms), unref: () => kept-- };
+    };
+    const options = { clock: { ...clock, setTimeout }, eventLoopDelayMs: Number.POSITIVE_INFINITY, pressure: () => 0 };
+    const shedder = new LoadShedder(options);
+    await clock.advance(1_000);
+    expect(kept).toBe(0);
+    await shedder.close();
+  });
+
   test('bears a measure that throws', async () => {
     const { shedder, clock } = setUp({
       pressure: () => {
