@@ -171,7 +171,7 @@ function classifyPostgres(outcome: { error: unknown } | { value: unknown }): 'su
   if ('value' in outcome) return 'success';
   const { code } = (outcome.error ?? {}) as { code?: unknown };
   return typeof code === 'string' &&
-    /^(ERR_(TIMEOUT|UNREACHABLE|CONNECT\w*|CONNECTION_LOST|TOO_MANY_CONNECTIONS)|08\w{3}|53\w{3}|57P0\d|58\w{3}|XX\w{3})$/.test(
+    /^(ERR_(TIMEOUT|UNREACHABLE|CONNECT\w*|AUTHENTICATION|NO_SUCH_DATABASE|TOO_MANY_CONNECTIONS|COMMIT_UNKNOWN)|08\w{3}|53\w{3}|57P0\d|58\w{3}|XX\w{3})$/.test(
       code,
     )
     ? 'failure'

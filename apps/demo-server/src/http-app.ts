@@ -27,8 +27,13 @@ export function createHttpApp(
   );
 
   app.get('/healthz', (_request, response) => void response.json({ status: 'ok' }));
+  // One check for all who ask at the same time: they are not shed, and must not take the connections that calls need.
+  let answering: ReturnType<typeof dependenciesAnswer> | undefined;
   app.get('/readyz', async (_request, response) => {
-    const checks = await readiness(dependencies, isDraining());
+    answering ??= dependenciesAnswer(dependencies).finally(() => {
+      answering = undefined;
+    });
+    const checks = { ...(await answering), accepting: !isDraining() };
     response.status(Object.values(checks).every(Boolean) ? 200 : 503).json(checks);
   });
   const guards = config.token === undefined ? [] : [checkBearerToken(config.token)];
@@ -71,8 +76,8 @@ function answerError(maxBody: number, logger: Logger): ErrorRequestHandler {
   };
 }
 
-/** Whether calls can be served: which dependencies answer, and that the server is not on its way out. */
-async function readiness({ postgres, redis }: Dependencies, draining: boolean): Promise<Record<string, boolean>> {
+/** Which of the dependencies answer without which calls cannot be served. */
+async function dependenciesAnswer({ postgres, redis }: Dependencies): Promise<{ postgres: boolean; redis: boolean }> {
   const answers = (check: Promise<unknown>) =>
     check.then(
       () => true,
@@ -82,5 +87,5 @@ async function readiness({ postgres, redis }: Dependencies, draining: boolean): 
     answers(postgres.query('SELECT 1', [], { timeoutMs: READY_TIMEOUT_MS })),
     answers(withTimeout(redis.ping(), READY_TIMEOUT_MS)),
   ]);
-  return { postgres: database, redis: cache, accepting: !draining };
+  return { postgres: database, redis: cache };
 }

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 import type { AuthInfo } from '@modelcontextprotocol/sdk/server/auth/types.js';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 
@@ -9,7 +10,9 @@ const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]'];
  * header must name this server, and an Origin header, where there is one, an origin that is trusted.
  */
 export function checkHostAndOrigin(options: { allowedHosts: string[]; allowedOrigins: string[] }): RequestHandler {
-  const hosts = new Set([...LOOPBACK_NAMES, ...options.allowedHosts.map((host) => host.toLowerCase())]);
+  // As a Host header gives them: an IPv6 address in brackets, and in its one canonical form.
+  const allowed = options.allowedHosts.map((host) => hostName(isIPv6(host) ? `[${host}]` : host));
+  const hosts = new Set([...LOOPBACK_NAMES, ...allowed]);
   const origins = new Set(options.allowedOrigins);
   return (request, response, next) => {
     const host = hostName(request.headers.host);

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { StdioServerTransport } from '@modelcontextprotocol/sdk/server/stdio.js';
+import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js';
 import { limitedTool } from '@x/backpressure/mcp';
 import { startPostgres, startRedis } from '@x/local-services';
 import { Closers } from './closers.ts';
@@ -12,6 +13,7 @@ import type { Logger } from './logger.ts';
 import { createMcpServer } from './mcp-server.ts';
 import { prepareDatabase } from './schema.ts';
 import { watchRequests } from './stdio-requests.ts';
+import { failure } from './tool-failures.ts';
 import { createTools } from './tools/all-tools.ts';
 import type { Tool } from './tools/tool.ts';
 import { startUpstream } from './upstream/start-upstream.ts';
@@ -145,25 +147,41 @@ async function serveStdio(
   onDisconnect: () => void,
 ): Promise<undefined> {
   const { config, admission, logger } = dependencies;
+  let draining = false;
   // Over HTTP a request is admitted before it is read; here the call itself has to be.
-  const admitted = tools.map((tool) => ({
-    ...tool,
-    handler: limitedTool(admission, tool.handler, { name: tool.description.name }),
-  }));
+  const admitted = tools.map((tool) => {
+    const handler = limitedTool(admission, tool.handler, { name: tool.description.name });
+    return {
+      ...tool,
+      handler: async (...call: Parameters<typeof handler>) => (draining ? goodbye() : handler(...call)),
+    };
+  });
   const server = createMcpServer(admitted);
   const transport = new StdioServerTransport();
   server.server.onclose = onDisconnect;
   server.server.onerror = (error) =>
     logger.warn({ err: error }, 'what came in was no JSON-RPC message, or could not be answered');
   process.stdin.once('end', onDisconnect);
-  process.stdout.once('error', onDisconnect);
+  // Each write to a pipe that nobody reads fails anew, those of calls that still run too.
+  const nobodyReads = new Promise<void>((resolve) => process.stdout.on('error', () => resolve()));
+  void nobodyReads.then(onDisconnect);
   await server.connect(transport);
   const answered = watchRequests(transport);
   await closers.add(async () => {
-    await withTimeout(answered(), config.shutdownTimeout).catch(() => {});
+    // Once its end has been read nothing new can come, and what came before it is answered.
+    draining = !process.stdin.readableEnded;
+    await withTimeout(Promise.race([answered(), nobodyReads]), config.shutdownTimeout).catch(() => {});
     await server.close();
   });
   return undefined;
+}
+
+function goodbye(): CallToolResult {
+  return failure('The server is stopping. Nothing was done. Try again in 2 seconds.', {
+    code: 'ERR_OVERLOADED',
+    reason: 'draining',
+    retryAfterMs: 2_000,
+  });
 }
 
 async function closeDependencies(
