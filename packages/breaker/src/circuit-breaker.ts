@@ -4,7 +4,7 @@ import { Circuit } from './circuit.ts';
 import { type Classify, judge, type Outcome, type Verdict } from './classify.ts';
 import { systemClock } from './clock.ts';
 import { CircuitOpenError } from './errors.ts';
-import { wrongOption } from './option-checks.ts';
+import { checkFunction, wrongOption } from './option-checks.ts';
 import type { BreakerPermit, Permit } from './permit.ts';
 import { callUntilAborted, type RunContext, rejectSoon, UnabortableContext } from './run-context.ts';
 import type { BreakerSnapshot } from './snapshot.ts';
@@ -31,6 +31,8 @@ export interface BreakerStats {
   openedAt?: number;
   retryAfterMs: number;
 }
+
+const EVENTS: readonly (keyof BreakerEvents)[] = ['stateChange', 'rejected', 'late', 'permitLost'];
 
 /** What is done with the outcomes of all plain calls that one generation of the circuit admits. */
 interface Settlers {
@@ -61,10 +63,16 @@ export class CircuitBreaker {
   /** Runs `fn` unless the circuit is open; then rejects with a `CircuitOpenError` (`ERR_CIRCUIT_OPEN`). */
   run<T>(fn: (context: RunContext) => PromiseLike<T> | T, options?: BreakerRunOptions): Promise<T> {
     const circuit = this.#circuit;
+    // Otherwise the dependency would be blamed for it.
+    if (typeof fn !== 'function') return rejectSoon(wrongOption('fn', 'a function', fn));
     if (options === undefined && circuit.state === 'closed' && !circuit.measures) return this.#runPlain(fn);
     const signal = options?.signal;
     if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
       return rejectSoon(wrongOption('signal', 'an AbortSignal', signal));
+    }
+    const classify: unknown = options?.classify;
+    if (classify !== undefined && typeof classify !== 'function') {
+      return rejectSoon(wrongOption('classify', 'a function', classify));
     }
     if (signal?.aborted) return rejectSoon(signal.reason);
     let permit: BreakerPermit | undefined | null;
@@ -114,6 +122,7 @@ export class CircuitBreaker {
     fn: (this: This, ...args: Args) => PromiseLike<T> | T,
     options?: BreakerRunOptions,
   ): (this: This, ...args: Args) => Promise<T> {
+    checkFunction('fn', fn);
     const run = (call: () => PromiseLike<T> | T) => this.run(call, options);
     return function (this: This, ...args: Args) {
       return run(() => fn.apply(this, args));
@@ -158,6 +167,8 @@ export class CircuitBreaker {
     event: E,
     fn: (event: BreakerEvents[E]) => void,
   ): () => void {
+    if (!EVENTS.includes(event)) throw wrongOption('event', `one of '${EVENTS.join("', '")}'`, event);
+    checkFunction('listener', fn);
     return this.#circuit.listeners.add(event, fn);
   }
 
