@@ -12,6 +12,13 @@ export function isWord(key: unknown): key is string {
   return typeof key === 'string' && /^[\w.:-]{1,64}$/.test(key);
 }
 
+const MAX_NAME = 128;
+
+/** Names come from code, but one that holds a URL or a key should at least not fill the page. */
+export function boundedName(name: string): string {
+  return name.length > MAX_NAME ? `${name.slice(0, MAX_NAME - 1)}…` : name;
+}
+
 /** The counts with keys that may be shown; those of all others together are under `__other__`. */
 export function boundedKeys(counts: CountBy): Record<string, number> {
   const bounded: Record<string, number> = Object.create(null);

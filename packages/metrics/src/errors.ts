@@ -7,8 +7,8 @@
 export class MetricsError extends Error {
   readonly code: 'ERR_ALREADY_OBSERVED' | 'ERR_METRIC_EXISTS' | 'ERR_METRICS_CLOSED';
 
-  constructor(code: MetricsError['code'], message: string) {
-    super(`@x/metrics: ${message}`);
+  constructor(code: MetricsError['code'], message: string, options?: ErrorOptions) {
+    super(`@x/metrics: ${message}`, options);
     this.name = 'MetricsError';
     this.code = code;
   }

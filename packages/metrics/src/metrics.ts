@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type Counter, collectDefaultMetrics, Registry } from 'prom-client';
+import { type Counter, Registry } from 'prom-client';
+import { boundedName, OTHER } from './bounded-label.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { defaultMetrics } from './default-metrics.ts';
 import { MetricsError } from './errors.ts';
 import { eventLoopMetrics } from './event-loop.ts';
 import { families } from './families.ts';
@@ -9,7 +11,9 @@ import { ObservedThing } from './observed-thing.ts';
 import {
   checkBuckets,
   checkCount,
+  checkFunction,
   checkKind,
+  checkMethods,
   checkName,
   checkPrefix,
   checkRefusalCodes,
@@ -81,6 +85,9 @@ export class Metrics implements AsyncDisposable {
     checkBuckets(buckets);
     checkRefusalCodes(refusalCodes);
     checkCount('maxSeries', maxSeries, 8);
+    if (registry !== undefined) checkMethods('registry', registry, registryMethods);
+    if (onError !== undefined) checkFunction('onError', onError);
+    checkMethods('clock', clock, ['now']);
     this.registry = registry ?? new Registry();
     this.#onError = (error) => {
       try {
@@ -97,7 +104,7 @@ export class Metrics implements AsyncDisposable {
       this.#limit = new SeriesLimit(maxSeries, metrics);
       this.#totals = new Totals(metrics);
       this.#collectErrors = metrics.counter(
-        'metrics_collect_errors_total',
+        COLLECT_ERRORS,
         'Times that stats() of an observed thing threw while metrics were collected.',
         ['kind', 'name'],
       );
@@ -109,7 +116,7 @@ export class Metrics implements AsyncDisposable {
         clock,
       });
       if (options.defaultMetrics ?? registry === undefined) {
-        collectDefaultMetrics({ register: this.registry as Registry });
+        defaultMetrics(this.registry);
         this.#collectEventLoop = eventLoopMetrics(metrics);
       }
     } catch (error) {
@@ -128,7 +135,7 @@ export class Metrics implements AsyncDisposable {
     checkName('instrumentTool', name);
     if (typeof handler !== 'function')
       throw new TypeError(`@x/metrics: instrumentTool handler must be a function, got ${typeof handler}`);
-    return this.#tools.instrument(name, handler);
+    return this.#tools.instrument(boundedName(name), handler);
   }
 
   /**
@@ -145,8 +152,7 @@ export class Metrics implements AsyncDisposable {
     checkKind(kind, Object.keys(families));
     checkName('observe', name);
     checkThing(kind, name, thing);
-    // Names come from code, but one that holds a URL or a key should at least not fill the page.
-    const shownName = name.length > MAX_NAME ? `${name.slice(0, MAX_NAME - 1)}…` : name;
+    const shownName = boundedName(name);
     const key = `${kind} ${shownName}`;
     if (this.#observed.has(key)) {
       throw new MetricsError(
@@ -162,11 +168,13 @@ export class Metrics implements AsyncDisposable {
       metrics: this.#metrics,
       limit: this.#limit,
     });
+    let errorLabels: { kind: string; name: string } | undefined;
     const collect = (): void => {
       try {
         this.#totals.add(kind, shown.collect(), options);
       } catch (error) {
-        this.#collectErrors.inc({ kind, name: shownName });
+        errorLabels ??= this.#limit.admit(COLLECT_ERRORS) ? { kind, name: shownName } : { kind: OTHER, name: OTHER };
+        this.#collectErrors.inc(errorLabels);
         this.#onError(error);
       }
     };
@@ -174,8 +182,10 @@ export class Metrics implements AsyncDisposable {
     return () => {
       if (this.#observed.get(key) !== collect) return;
       this.#observed.delete(key);
-      this.#collectErrors.remove({ kind, name: shownName });
       shown.remove();
+      if (errorLabels?.kind !== kind) return;
+      this.#collectErrors.remove(errorLabels);
+      this.#limit.release(COLLECT_ERRORS);
     };
   }
 
@@ -214,4 +224,6 @@ export class Metrics implements AsyncDisposable {
 
 const defaultBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
-const MAX_NAME = 128;
+const COLLECT_ERRORS = 'metrics_collect_errors_total';
+
+const registryMethods = ['getSingleMetric', 'removeSingleMetric', 'registerMetric', 'getMetricsAsArray', 'metrics'];

@@ -22,6 +22,7 @@ export class ObservedThing<K extends ObservableKind> {
   readonly #limit: SeriesLimit;
   readonly #shown: readonly (Shown & { family: Family<StatsByKind[K]> })[];
   readonly #series = new Map<string, Series>();
+  #removed = false;
 
   constructor({ kind, name, thing, options, metrics, limit }: ObservedThingOptions<K>) {
     this.#name = name;
@@ -37,12 +38,19 @@ export class ObservedThing<K extends ObservableKind> {
   /** Shows what `stats()` says now, and returns it. Throws what it throws. */
   collect(): StatsByKind[K] {
     const stats = this.#thing.stats();
+    if ((stats as unknown) instanceof Promise) {
+      (stats as unknown as Promise<unknown>).catch(() => {});
+      throw new TypeError(`@x/metrics: stats() of "${this.#name}" must return its numbers at once, got a promise`);
+    }
+    // A thing that is observed no more since its own stats() was called.
+    if (this.#removed) return stats;
     for (const shown of this.#shown) this.#show(shown, [this.#name], shown.family.read(stats, this.#options));
     return stats;
   }
 
   /** Takes its series away. */
   remove(): void {
+    this.#removed = true;
     for (const series of this.#series.values()) series.remove();
   }
 

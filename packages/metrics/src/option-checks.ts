@@ -28,6 +28,18 @@ export function checkCount(option: string, value: number, min: number): void {
     throw new RangeError(`@x/metrics: ${option} must be an integer >= ${min}, got ${show(value)}`);
 }
 
+export function checkFunction(option: string, value: unknown): void {
+  if (typeof value !== 'function') throw new TypeError(`@x/metrics: ${option} must be a function, got ${show(value)}`);
+}
+
+export function checkMethods(option: string, value: unknown, methods: readonly string[]): void {
+  const object = Object(value) as Record<string, unknown>;
+  if (methods.some((method) => typeof object[method] !== 'function'))
+    throw new TypeError(
+      `@x/metrics: ${option} must be an object with ${methods.map((method) => `${method}()`).join(', ')}, got ${show(value)}`,
+    );
+}
+
 export function checkName(method: string, name: string): void {
   if (typeof name !== 'string' || name === '')
     throw new TypeError(`@x/metrics: ${method} name must be a string that is not empty, got ${show(name)}`);

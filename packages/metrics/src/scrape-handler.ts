@@ -19,6 +19,8 @@ export function scrapeHandler(
     }
     scrape(registry).then(
       ({ body, contentType }) => {
+        // Whoever lost patience meanwhile (a time-out in front of us) has answered.
+        if (response.headersSent) return;
         response.writeHead(200, {
           'Content-Type': contentType,
           'Content-Length': Buffer.byteLength(body),
@@ -28,6 +30,7 @@ export function scrapeHandler(
       },
       (error: unknown) => {
         onError(error);
+        if (response.headersSent) return;
         response.writeHead(500, { 'Content-Type': 'text/plain; charset=utf-8' });
         response.end('Metrics could not be collected\n');
       },

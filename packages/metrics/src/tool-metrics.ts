@@ -58,17 +58,20 @@ export class ToolMetrics {
       tool.inFlight++;
       const context = args.at(-1);
       let result: unknown;
+      let waits: boolean;
       try {
         result = run.apply(this, args);
+        waits = isThenable(result);
       } catch (error) {
         end(startedAt, statusOfThrow(context));
         throw error;
       }
-      if (!isThenable(result)) {
+      if (!waits) {
         end(startedAt, judge(result, context));
         return result;
       }
-      return result.then(
+      // A thenable that is no promise may throw, or call back twice.
+      return Promise.resolve(result).then(
         (value) => {
           end(startedAt, judge(value, context));
           return value;
@@ -123,6 +126,6 @@ const DURATIONS = 'tool_execution_duration_seconds';
 /** Series for each tool: one for each status. */
 const STATUSES = 4;
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+function isThenable(value: unknown): boolean {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
 }

@@ -32,8 +32,13 @@ export function errorCode(result: unknown): unknown {
 /** Both lines of the SDK: `ctx.signal` (1.x) and `ctx.mcpReq.signal` (2.x). */
 function isAborted(context: unknown): boolean {
   if (!isObject(context)) return false;
-  const signal = context.signal ?? (isObject(context.mcpReq) ? context.mcpReq.signal : undefined);
-  return isObject(signal) && signal.aborted === true;
+  try {
+    const signal = context.signal ?? (isObject(context.mcpReq) ? context.mcpReq.signal : undefined);
+    return isObject(signal) && signal.aborted === true;
+  } catch {
+    // What a getter of the context throws must not take the place of what the handler threw.
+    return false;
+  }
 }
 
 function isObject(value: unknown): value is { readonly [key: string]: unknown } {

@@ -48,6 +48,8 @@ export class Totals {
 
   #addLookups(stats: CacheStats, options: ObserveOptions): void {
     for (const [tier, { hit, miss }] of Object.entries(lookups(stats, options))) {
+      // A cache that does not say must not hide the others.
+      if (!Number.isFinite(hit + miss)) continue;
       const before = this.#lookups.get(tier);
       const now = { hit: (before?.hit ?? 0) + hit, all: (before?.all ?? 0) + hit + miss };
       this.#lookups.set(tier, now);

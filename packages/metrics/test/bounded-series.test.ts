@@ -49,7 +49,10 @@ test('a label that is no word, which may be a message or a secret, is not shown'
 test('a very long name is cut', async () => {
   const metrics = new Metrics({ defaultMetrics: false });
   metrics.observe('queue', 'n'.repeat(500), { stats: () => exampleStats.queue });
-  expect((await scrape(metrics)).get(`queue_size{queue="${'n'.repeat(127)}…"}`)).toBe(1);
+  metrics.instrumentTool('t'.repeat(500), () => ({}))();
+  const samples = await scrape(metrics);
+  expect(samples.get(`queue_size{queue="${'n'.repeat(127)}…"}`)).toBe(1);
+  expect(samples.get(`tool_executions_in_flight{tool_name="${'t'.repeat(127)}…"}`)).toBe(0);
 });
 
 test('tools beyond maxSeries share one label', async () => {

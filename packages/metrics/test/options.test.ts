@@ -17,6 +17,17 @@ test.each([
   expect(() => new Metrics(options)).toThrow(new RangeError(message));
 });
 
+test.each([
+  [{ onError: 'x' }, 'onError must be a function, got "x"'],
+  [{ clock: {} }, 'clock must be an object with now(), got [object Object]'],
+  [
+    { registry: null },
+    'registry must be an object with getSingleMetric(), removeSingleMetric(), registerMetric(), getMetricsAsArray(), metrics(), got null',
+  ],
+])('%j is of the wrong type', (options, message) => {
+  expect(() => new Metrics(options as never)).toThrow(new TypeError(`@x/metrics: ${message}`));
+});
+
 test('what is observed or instrumented is checked', () => {
   const metrics = new Metrics({ defaultMetrics: false });
   const thing = { stats: () => ({}) };
