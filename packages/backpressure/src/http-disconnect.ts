@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 
 const signals = new WeakMap<ServerResponse, AbortSignal>();
 
@@ -30,7 +31,7 @@ export function hasRequestSignal(response: ServerResponse): boolean {
  * did, as it is or as Node's own functions hand it on.
  */
 export function isDisconnect(request: IncomingMessage, response: ServerResponse, error: unknown): boolean {
-  if (request.errored !== null && request.errored === error) return true;
+  if (request.errored === error && isReset(error) && isOver(request, response)) return true;
   const signal = signals.get(response);
   if (signal?.aborted !== true) return false;
   if (signal.reason === error) return true;
@@ -49,7 +50,7 @@ export function isDisconnect(request: IncomingMessage, response: ServerResponse,
  */
 export function onceOver(request: IncomingMessage, response: ServerResponse, fn: () => void): () => void {
   // A pipelined request's response has no socket until it is its turn, and Node does not tell it of a connection that ends before.
-  const socket = response.socket === null ? request.socket : undefined;
+  const socket = response.socket === null ? socketOf(request) : undefined;
   const forget = (): void => {
     response.off('close', over);
     socket?.off('close', lost);
@@ -74,5 +75,15 @@ export function onceOver(request: IncomingMessage, response: ServerResponse, fn:
 
 /** Also where the response was never told, since the connection ended before its turn. */
 export function isOver(request: IncomingMessage, response: ServerResponse): boolean {
-  return response.closed || request.socket.destroyed;
+  return response.closed || (response.socket ?? socketOf(request))?.destroyed === true;
+}
+
+/** Node takes it from a request that `pipeline` destroys, since the answer still needs it. */
+export function socketOf(request: IncomingMessage): Socket | undefined {
+  return (request.socket as Socket | null) ?? undefined;
+}
+
+/** What Node tells the reader of a body whose sender has gone; an error of the reader's own may have destroyed the request as well. */
+function isReset(error: unknown): boolean {
+  return (error as { code?: unknown } | null | undefined)?.code === 'ECONNRESET';
 }

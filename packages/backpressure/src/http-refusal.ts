@@ -1,5 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { systemClock } from './clock.ts';
+import { socketOf } from './http-disconnect.ts';
 import { type JsonRpcId, withJsonRpcId } from './json-rpc-id.ts';
 
 export interface HttpRefusal {
@@ -59,7 +60,7 @@ export function answerFailure(request: IncomingMessage, response: ServerResponse
 function cutOff(request: IncomingMessage, response: ServerResponse): void {
   response.destroy();
   // The response of a pipelined request may not have the socket yet.
-  request.socket.destroy();
+  socketOf(request)?.destroy();
 }
 
 function answer(
@@ -70,15 +71,17 @@ function answer(
   body: string,
 ): void {
   const length = Number(request.headers['content-length'] ?? 0);
+  const isUnread = !request.complete && (length > 0 || request.headers['transfer-encoding'] !== undefined);
+  // Its reader has destroyed it: the rest cannot be thrown away, so no other request can come after it.
+  const isUnreadable = isUnread && request.destroyed;
   response.writeHead(status, {
     'Content-Type': 'application/json',
     'Content-Length': Buffer.byteLength(body),
     'Cache-Control': 'no-store',
-    ...(length > maxDiscardedBytes && { Connection: 'close' }),
+    ...((length > maxDiscardedBytes || isUnreadable) && { Connection: 'close' }),
     ...headers,
   });
-  const hasBody = length > 0 || request.headers['transfer-encoding'] !== undefined;
-  if (!hasBody || request.complete) {
+  if (!isUnread || isUnreadable) {
     response.end(body);
     return;
   }
