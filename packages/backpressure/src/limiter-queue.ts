@@ -30,6 +30,8 @@ export class LimiterQueue {
   #timer: unknown;
   #now = 0;
   #nonEmptySince = 0;
+  /** In the adaptive order, while one is taken out: the newest of the caller whose turn comes last. */
+  #last: Waiter | undefined;
 
   constructor(options: LimiterQueueOptions) {
     this.#options = options;
@@ -79,9 +81,11 @@ export class LimiterQueue {
     this.#now = now;
     for (;;) {
       const waiter = this.#room.next(this.#newestFirst);
+      const last = this.#last;
+      this.#last = undefined;
       if (waiter === undefined) return undefined;
       this.#afterLeaving(waiter);
-      if (waiter.deadlineAt === undefined || waiter.deadlineAt - now >= this.#options.runTimes.typicalMs) return waiter;
+      if (waiter.deadlineAt === undefined || waiter.deadlineAt - now >= this.#neededBy(waiter, last)) return waiter;
       waiter.refuse(this.#options.refusal('deadline', now));
     }
   }
@@ -101,12 +105,23 @@ export class LimiterQueue {
    */
   #isOverloaded(oldest: Waiter): boolean {
     const now = this.#now;
+    this.#last = oldest.lane?.level.last;
     if (oldest.deadlineAt !== undefined) {
       return oldest.lane?.level.overflowing === true || oldest.deadlineAt - now < this.#options.runTimes.longMs;
     }
     if (now - this.#nonEmptySince <= standingAfterMs) return false;
     const { lane } = oldest;
     return lane !== undefined && ++lane.grantsWhileStanding % oldestEvery !== 0;
+  }
+
+  /**
+   * How much time one whose turn it is must have left. Callers take turns in the order in which they came, so that where each has one call the
+   * oldest of all would be begun when half of them are too late already; where the last has time enough, so must whoever goes before.
+   */
+  #neededBy(waiter: Waiter, last: Waiter | undefined): number {
+    const { typicalMs, longMs } = this.#options.runTimes;
+    if (last === undefined || last === waiter) return typicalMs;
+    return last.deadlineAt === undefined || last.deadlineAt - this.#now >= longMs ? longMs : typicalMs;
   }
 
   /**

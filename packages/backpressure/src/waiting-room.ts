@@ -193,12 +193,18 @@ class Level {
     this.#unserved = 0;
   }
 
+  /** The newest of the caller whose turn comes last. */
+  get last(): Waiter | undefined {
+    return this.#turn?.previous.tail;
+  }
+
   /** Who is next in the lane whose turn it is; the turn passes on. */
   takeTurn(newestFirst: (oldest: Waiter) => boolean): Waiter | undefined {
     const lane = this.#turn;
     if (lane?.head === undefined) return undefined;
+    const next = newestFirst(lane.head) ? lane.tail : lane.head;
     this.#turn = lane.next;
-    return newestFirst(lane.head) ? lane.tail : lane.head;
+    return next;
   }
 
   arrived(isLongAgo: (arrivedAt: number) => boolean): Waiter[] {
