@@ -1,6 +1,13 @@
 #!/usr/bin/env node
 import { runCommandLine } from './command-line.ts';
 
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    // Whoever read it has read enough, as `head` does.
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 const interrupted = new AbortController();
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {

@@ -23,7 +23,7 @@ interface Flags {
   warmup: number;
   timeout: number;
   sessions: number;
-  header: Record<string, string>;
+  header: string[];
   json: boolean;
   maxP99?: number;
   maxFailureRate?: number;
@@ -53,7 +53,7 @@ export async function runCommandLine(argv: readonly string[], io: CommandLineOpt
       warmupMs: flags.warmup * 1000,
       timeoutMs: flags.timeout * 1000,
       sessions: flags.sessions,
-      headers: flags.header,
+      headers: parseHeaders(flags.header),
       signal: io.signal,
       onProgress: progress.update,
     });
@@ -98,13 +98,18 @@ function buildProgram({ stdout, stderr }: CommandLineOptions): Command {
       number('--rate', { above: 0 }),
     )
     .option('--warmup <seconds>', 'load before the measurement, not counted', number('--warmup', { min: 0 }), 0)
-    .option('--timeout <seconds>', 'how long to wait for an answer', number('--timeout', { above: 0 }), 30)
+    .option(
+      '--timeout <seconds>',
+      'how long to wait for an answer',
+      number('--timeout', { above: 0, max: 2_147_483 }),
+      30,
+    )
     .option('--sessions <n>', 'MCP sessions that take turns', integer('--sessions', 1), 1)
     .option(
       '--header <line>',
       "sent with each request, as in 'Authorization: Bearer …'; may be repeated",
-      parseHeader,
-      {},
+      (line: string, before: string[]) => [...before, line],
+      [],
     )
     .option('--json', 'print only JSON on stdout', false)
     .option('--max-p99 <ms>', 'exit with 1 if p99 is higher', number('--max-p99', { above: 0 }))
@@ -152,10 +157,14 @@ function parseArguments(text: string): ToolArguments {
   return text.includes('{{seq}}') ? make : first;
 }
 
-function parseHeader(line: string, before: Record<string, string>): Record<string, string> {
-  const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(.*)$/.exec(line);
-  if (match === null) throw new InvalidArgumentError("Expected 'Name: value'.");
-  return { ...before, [(match[1] as string).toLowerCase()]: match[2] as string };
+/** Not while the flags are parsed: what commander says of a wrong value shows it, and this one may be a token. */
+function parseHeaders(lines: readonly string[]): Record<string, string> {
+  const pairs = lines.map((line) => {
+    const match = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(.*)$/.exec(line);
+    if (match === null) throw new TypeError("Expected --header to be 'Name: value'.");
+    return [(match[1] as string).toLowerCase(), match[2] as string];
+  });
+  return Object.fromEntries(pairs);
 }
 
 function number(
@@ -170,7 +179,8 @@ function number(
       value > (above ?? -Infinity) &&
       value <= (max ?? Infinity);
     if (fits) return value;
-    const rule = max === undefined ? (min === undefined ? `> ${above}` : `>= ${min}`) : `from ${min} to ${max}`;
+    const least = min === undefined ? `> ${above}` : `>= ${min}`;
+    const rule = max === undefined ? least : `${least} and <= ${max}`;
     throw new InvalidArgumentError(`Expected ${flag} to be a number ${rule}, got ${JSON.stringify(text)}.`);
   };
 }

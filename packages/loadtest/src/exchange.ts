@@ -22,7 +22,7 @@ export interface ExchangeReply extends Reply {
 
 /** Why an exchange that we ended ourselves was ended. */
 export class Ended extends Error {
-  readonly reason: 'timeout' | 'aborted';
+  readonly reason: 'timeout' | 'aborted' | 'too-long';
 
   constructor(reason: Ended['reason']) {
     super(reason);
@@ -32,6 +32,9 @@ export class Ended extends Error {
 
 /** A server that has answered should end its event stream; after this long it is ended for it, and the connection with it. */
 const STREAM_END_MS = 250;
+
+/** Bytes. A server that sends without end must not take the test, and what it has measured, along with it. */
+export const LONGEST_ANSWER: number = 64 * 1024 * 1024;
 
 /**
  * One HTTP request and its answer, over undici's `dispatch`, which spares the stream and the promises of `request` (at
@@ -47,6 +50,7 @@ export class Exchange {
   #settled = false;
   #status = 0;
   #headers: ExchangeReply['headers'] = {};
+  #received = 0;
   #chunks: Uint8Array[] = [];
   #events: EventStreamParser | undefined;
   #message: { value: unknown; at: number } | undefined;
@@ -76,10 +80,17 @@ export class Exchange {
         this.#status = status;
         this.#headers = headers;
         const type = headers['content-type'];
-        if (typeof type === 'string' && type.startsWith('text/event-stream'))
+        if (typeof type === 'string' && /^text\/event-stream/i.test(type))
           this.#events = new EventStreamParser((data) => this.#onEvent(data));
       },
-      onResponseData: (_controller, chunk) => {
+      onResponseData: (controller, chunk) => {
+        this.#received += chunk.length;
+        // Once there is an answer the stream is on its way to its end.
+        if (this.#received > LONGEST_ANSWER && this.#message === undefined) {
+          this.#settle(() => this.#reject(new Ended('too-long')));
+          controller.abort(new Ended('too-long'));
+          return;
+        }
         if (this.#events !== undefined) this.#events.push(chunk);
         else this.#chunks.push(chunk);
       },
@@ -108,7 +119,7 @@ export class Exchange {
     this.#settle(() => this.#resolve({ status: this.#status, headers: this.#headers, message, text, at }));
   }
 
-  #end(reason: Ended['reason']): void {
+  #end(reason: 'timeout' | 'aborted'): void {
     if (this.#settled) return;
     if (this.#message !== undefined) this.#finish();
     else this.#settle(() => this.#reject(new Ended(reason)));

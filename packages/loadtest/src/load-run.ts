@@ -1,7 +1,8 @@
 import { type EventLoopUtilization, performance } from 'node:perf_hooks';
 import type { Clock } from './clock.ts';
-import { Ended, type Exchange } from './exchange.ts';
+import { Ended, type Exchange, LONGEST_ANSWER } from './exchange.ts';
 import type { McpSession } from './mcp-session.ts';
+import { LONGEST_TIMER_MS } from './option-checks.ts';
 import { type Failure, failure, failureOf, networkFailure } from './outcome.ts';
 import { type LoadTestProgress, type LoadTestResult, Recorder } from './recorder.ts';
 
@@ -78,6 +79,10 @@ export class LoadRun {
     });
     try {
       await Promise.all(Array.from({ length: concurrency }, () => this.#lane()));
+    } catch (error) {
+      // The args function threw; the other lanes must not go on without anybody who waits for them.
+      this.abort();
+      throw error;
     } finally {
       clock.clearTimeout(this.#progressTimer);
       for (const wake of [...this.#sleepers.keys()]) wake();
@@ -108,6 +113,8 @@ export class LoadRun {
     const session = sessions[seq % sessions.length] as McpSession;
     const exchange = session.call(id, params(seq));
     this.#inFlight.add(exchange);
+    // The args function may have asked for the end.
+    if (this.#aborted) exchange.abort();
     let failed: Failure | undefined;
     let endedAt: number | undefined;
     try {
@@ -116,15 +123,13 @@ export class LoadRun {
       failed = failureOf(reply, id);
     } catch (error) {
       if (error instanceof Ended && error.reason === 'aborted') return undefined;
-      failed =
-        error instanceof Ended
-          ? failure('timeout', 'timeout', `no answer within ${this.#options.timeoutMs} ms`)
-          : networkFailure(error);
+      failed = failureToAnswer(error, this.#options.timeoutMs);
     } finally {
       this.#inFlight.delete(exchange);
     }
     endedAt ??= clock.now();
-    if (due >= this.#measureFrom) this.#recorder.record(failed, endedAt - due, endedAt <= this.#measureUntil);
+    if (endedAt >= this.#measureFrom && endedAt <= this.#measureUntil) this.#recorder.recordEnd(failed);
+    if (due >= this.#measureFrom) this.#recorder.record(failed, endedAt - due);
     return failed;
   }
 
@@ -155,7 +160,7 @@ export class LoadRun {
     return Math.max(0, due - this.#seq);
   }
 
-  /** Ends early on abort. */
+  /** Ends early on abort, and where a timer cannot be so long. */
   #sleep(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const wake = () => {
@@ -163,7 +168,7 @@ export class LoadRun {
         this.#sleepers.delete(wake);
         resolve();
       };
-      this.#sleepers.set(wake, this.#options.clock.setTimeout(wake, ms));
+      this.#sleepers.set(wake, this.#options.clock.setTimeout(wake, Math.min(ms, LONGEST_TIMER_MS)));
     });
   }
 
@@ -197,4 +202,10 @@ export class LoadRun {
       // Whoever watches must not end the test.
     }
   }
+}
+
+function failureToAnswer(error: unknown, timeoutMs: number): Failure {
+  if (!(error instanceof Ended)) return networkFailure(error);
+  if (error.reason === 'too-long') return failure('protocol', 'too_long', `more than ${LONGEST_ANSWER} bytes`);
+  return failure('timeout', 'timeout', `no answer within ${timeoutMs} ms`);
 }

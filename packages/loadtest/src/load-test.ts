@@ -10,6 +10,7 @@ import {
   checkNumber,
   checkTarget,
   checkTool,
+  LONGEST_TIMER_MS,
 } from './option-checks.ts';
 import type { LoadTestProgress, LoadTestResult } from './recorder.ts';
 
@@ -70,9 +71,9 @@ export async function runLoadTest(options: LoadTestOptions): Promise<LoadTestRes
   checkNumber('durationMs', durationMs, { above: 0 });
   if (rate !== undefined) checkNumber('rate', rate, { above: 0 });
   checkNumber('warmupMs', warmupMs, { min: 0 });
-  checkNumber('timeoutMs', timeoutMs, { above: 0 });
+  checkNumber('timeoutMs', timeoutMs, { above: 0, max: LONGEST_TIMER_MS });
   checkNumber('sessions', sessions, { min: 1, integer: true });
-  checkNumber('progressMs', progressMs, { above: 0 });
+  checkNumber('progressMs', progressMs, { above: 0, max: LONGEST_TIMER_MS });
   if (signal !== undefined) checkMethods('signal', signal, ['addEventListener', 'throwIfAborted']);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   checkMethods('clock', clock, ['now', 'setTimeout', 'clearTimeout']);

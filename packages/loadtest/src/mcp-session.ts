@@ -111,8 +111,8 @@ async function handshake(
   try {
     return await new Exchange(client, { ...request, method: 'POST', timeoutMs, clock }).done;
   } catch (error) {
-    const why =
-      error instanceof Ended ? `no answer to initialize within ${timeoutMs} ms` : networkFailure(error).message;
+    const timedOut = error instanceof Ended && error.reason === 'timeout';
+    const why = timedOut ? `no answer to initialize within ${timeoutMs} ms` : networkFailure(error).message;
     throw new LoadTestError('ERR_TARGET_UNREACHABLE', `cannot reach ${shown(url)}: ${why}`, { cause: error });
   }
 }

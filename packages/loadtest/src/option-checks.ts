@@ -1,10 +1,20 @@
+/** Node fires a longer timer at once. */
+export const LONGEST_TIMER_MS: number = 2 ** 31 - 1;
+
 export function checkTarget(target: string | URL): URL {
   const url = URL.canParse(String(target)) ? new URL(target) : undefined;
   if (url?.protocol !== 'http:' && url?.protocol !== 'https:')
-    throw new TypeError(`@x/loadtest: target must be an http or https URL, got ${JSON.stringify(String(target))}`);
+    throw new TypeError(
+      `@x/loadtest: target must be an http or https URL, got ${JSON.stringify(shown(String(target)))}`,
+    );
   if (url.username !== '' || url.password !== '')
     throw new TypeError('@x/loadtest: target must not carry credentials; put them into headers');
   return url;
+}
+
+/** Without what may be secret: credentials and the query. */
+function shown(target: string): string {
+  return target.replace(/[?#].*$/s, '').replace(/[^/]*@/, '');
 }
 
 export function checkTool(tool: string): void {
@@ -48,15 +58,17 @@ export function checkMethods(option: string, value: unknown, methods: readonly s
 export function checkNumber(
   option: string,
   value: number,
-  { min, above, integer = false }: { min?: number; above?: number; integer?: boolean },
+  { min, above, max = Infinity, integer = false }: { min?: number; above?: number; max?: number; integer?: boolean },
 ): void {
   const fits =
     Number.isFinite(value) &&
     (!integer || Number.isInteger(value)) &&
+    value <= max &&
     (min === undefined || value >= min) &&
     (above === undefined || value > above);
   if (fits) return;
-  const rule = `${integer ? 'an integer' : 'a number'} ${min === undefined ? `> ${above}` : `>= ${min}`}`;
+  const most = max === Infinity ? '' : ` and <= ${max}`;
+  const rule = `${integer ? 'an integer' : 'a number'} ${min === undefined ? `> ${above}` : `>= ${min}`}${most}`;
   const message = `@x/loadtest: ${option} must be ${rule}, got ${typeof value === 'string' ? JSON.stringify(value) : value}`;
   throw typeof value === 'number' ? new RangeError(message) : new TypeError(message);
 }

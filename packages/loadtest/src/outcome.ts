@@ -5,7 +5,7 @@
  * - `tool`: any other tool result with `isError`
  * - `jsonrpc`: a JSON-RPC error
  * - `http`: any other HTTP status that is not 2xx
- * - `protocol`: an answer that is none: no message, another id, no result
+ * - `protocol`: an answer that is none: no message, another id, no result, more than 64 MiB
  * - `timeout`: no answer within `timeoutMs`
  * - `network`: no connection, or one that broke
  */
@@ -88,8 +88,16 @@ export function networkFailure(error: unknown): Failure {
 }
 
 export function failure(kind: FailureClass, code: string, message: string): Failure {
-  const line = message.replace(/\s+/g, ' ').trim();
-  return { class: kind, code, message: line.length > 200 ? `${line.slice(0, 199)}…` : line };
+  return { class: kind, code: oneLine(code, 64), message: oneLine(message, 200) };
+}
+
+/** Servers may say anything: megabytes, or what a terminal takes for commands. */
+function oneLine(text: string, longest: number): string {
+  const line = text
+    .slice(0, 10 * longest)
+    .replace(/[\s\p{Cc}]+/gu, ' ')
+    .trim();
+  return line.length > longest ? `${line.slice(0, longest - 1)}…` : line;
 }
 
 function said(error: JsonObject): string {

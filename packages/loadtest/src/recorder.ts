@@ -38,7 +38,7 @@ export interface LoadTestResult {
   failuresByClass: { [K in FailureClass]: FailureSummary };
   /** Requests of `rate` whose time had come but for which no connection was free. 0 in a closed loop. */
   notSent: number;
-  /** Requests that ended within `durationMs`, by its seconds. */
+  /** Requests that ended within `durationMs`, also those that the warm-up had sent, by its seconds. */
   requestsPerSecond: number;
   /** Of these, successes. */
   successesPerSecond: number;
@@ -72,18 +72,23 @@ export interface LoadTestProgress {
 export class Recorder {
   total = 0;
   successes = 0;
-  /** Requests and successes that ended before the end of the measurement. */
+  /** Requests and successes that ended within the measurement, whenever they were sent. */
   inTime = { total: 0, successes: 0 };
   readonly failures: { [K in FailureClass]: FailureSummary } = emptyFailures();
   readonly #latency = new Latency();
   readonly #failureLatency = new Latency();
 
-  record(failure: Failure | undefined, latencyMs: number, inTime: boolean): void {
+  /** A request ended within the measurement: the rate of a server is that of its answers. */
+  recordEnd(failure: Failure | undefined): void {
+    this.inTime.total++;
+    if (failure === undefined) this.inTime.successes++;
+  }
+
+  /** A request that was due within the measurement ended. */
+  record(failure: Failure | undefined, latencyMs: number): void {
     this.total++;
-    if (inTime) this.inTime.total++;
     if (failure === undefined) {
       this.successes++;
-      if (inTime) this.inTime.successes++;
       this.#latency.record(latencyMs);
       return;
     }
@@ -152,7 +157,9 @@ function addFailure(summary: FailureSummary, { code, message }: Failure): void {
 }
 
 function emptyFailures(): { [K in FailureClass]: FailureSummary } {
-  return Object.fromEntries(failureClasses.map((name) => [name, { count: 0, codes: {}, samples: [] }])) as unknown as {
+  return Object.fromEntries(
+    failureClasses.map((name) => [name, { count: 0, codes: Object.create(null), samples: [] }]),
+  ) as unknown as {
     [K in FailureClass]: FailureSummary;
   };
 }

@@ -5,7 +5,9 @@
 export class EventStreamParser {
   readonly #onData: (data: string) => void;
   readonly #decoder = new TextDecoder('utf-8');
-  #rest = '';
+  /** The line that has begun, in the pieces in which it came: looked at once, however long it grows. */
+  #pieces: string[] = [];
+  #afterCr = false;
   #data: string[] = [];
 
   constructor(onData: (data: string) => void) {
@@ -13,16 +15,20 @@ export class EventStreamParser {
   }
 
   push(chunk: Uint8Array): void {
-    const text = this.#rest + this.#decoder.decode(chunk, { stream: true });
-    let from = 0;
-    for (;;) {
-      const end = lineEnd(text, from);
-      // A CR at the very end may be the first half of CRLF.
-      if (end === -1 || (text[end] === '\r' && end === text.length - 1)) break;
-      this.#line(text.slice(from, end));
-      from = end + (text[end] === '\r' && text[end + 1] === '\n' ? 2 : 1);
+    const text = this.#decoder.decode(chunk, { stream: true });
+    if (text === '') return;
+    // A CR at the end of the last chunk was the first half of CRLF.
+    let from = this.#afterCr && text[0] === '\n' ? 1 : 0;
+    this.#afterCr = text.endsWith('\r');
+    const lineEnd = /\r\n?|\n/g;
+    lineEnd.lastIndex = from;
+    for (let end = lineEnd.exec(text); end !== null; end = lineEnd.exec(text)) {
+      this.#pieces.push(text.slice(from, end.index));
+      this.#line(this.#pieces.join(''));
+      this.#pieces = [];
+      from = lineEnd.lastIndex;
     }
-    this.#rest = text.slice(from);
+    this.#pieces.push(text.slice(from));
   }
 
   #line(line: string): void {
@@ -35,11 +41,4 @@ export class EventStreamParser {
     const value = line.slice('data:'.length);
     this.#data.push(value.startsWith(' ') ? value.slice(1) : value);
   }
-}
-
-function lineEnd(text: string, from: number): number {
-  const lf = text.indexOf('\n', from);
-  const cr = text.indexOf('\r', from);
-  if (lf === -1 || cr === -1) return Math.max(lf, cr);
-  return Math.min(lf, cr);
 }

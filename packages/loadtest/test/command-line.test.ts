@@ -127,11 +127,15 @@ test.each([
   [['http://h/', '--tool', 't', '--duration', 'long'], 'Expected --duration to be a number > 0, got "long".'],
   [
     ['http://h/', '--tool', 't', '--max-failure-rate', '2'],
-    'Expected --max-failure-rate to be a number from 0 to 1, got "2".',
+    'Expected --max-failure-rate to be a number >= 0 and <= 1, got "2".',
   ],
   [['http://h/', '--tool', 't', '--args', '[1]'], `Expected a JSON object, as in '{"user_id":"u1"}', got "[1]".`],
   [['http://h/', '--tool', 't', '--args', '{bad'], `Expected a JSON object, as in '{"user_id":"u1"}', got "{bad".`],
-  [['http://h/', '--tool', 't', '--header', 'nocolon'], "Expected 'Name: value'."],
+  [['http://h/', '--tool', 't', '--header', 'nocolon'], "Expected --header to be 'Name: value'."],
+  [
+    ['http://h/', '--tool', 't', '--timeout', '1e9'],
+    'Expected --timeout to be a number > 0 and <= 2147483, got "1e9".',
+  ],
   [['http://h/', '--tool', 't', '--nonsense'], "unknown option '--nonsense'"],
   [['http://h/', 'more', '--tool', 't'], 'too many arguments'],
   [['ftp://h/', '--tool', 't'], 'target must be an http or https URL, got "ftp://h/"'],
@@ -151,6 +155,13 @@ test('--help and --version print to stdout and exit with 0', async () => {
   expect(help.stdout).toContain('--max-failure-rate <ratio>');
   expect(help.code).toBe(0);
   expect(await run('--version')).toMatchObject({ code: 0, stdout: '0.1.0\n' });
+});
+
+test('who has read enough of the report ends nothing', async () => {
+  await using server = await serve();
+  const { child, done } = start([server.url, '--tool', 't', '--concurrency', '1', '--duration', '0.2']);
+  child.stdout.destroy();
+  expect(await done).toMatchObject({ code: 0, stderr: '' });
 });
 
 test.each(['SIGINT', 'SIGTERM'] as const)('%s prints what was measured so far', async (signal) => {

@@ -25,9 +25,10 @@ const wrong: [Partial<LoadTestOptions>, string][] = [
   [{ durationMs: Infinity }, 'durationMs must be a number > 0, got Infinity'],
   [{ rate: 0 }, 'rate must be a number > 0, got 0'],
   [{ warmupMs: -1 }, 'warmupMs must be a number >= 0, got -1'],
-  [{ timeoutMs: Number.NaN }, 'timeoutMs must be a number > 0, got NaN'],
+  [{ timeoutMs: Number.NaN }, 'timeoutMs must be a number > 0 and <= 2147483647, got NaN'],
+  [{ timeoutMs: 2 ** 31 }, 'timeoutMs must be a number > 0 and <= 2147483647, got 2147483648'],
   [{ sessions: 0 }, 'sessions must be an integer >= 1, got 0'],
-  [{ progressMs: 0 }, 'progressMs must be a number > 0, got 0'],
+  [{ progressMs: 0 }, 'progressMs must be a number > 0 and <= 2147483647, got 0'],
 ];
 
 test.each(wrong)('%j is refused', async (options, message) => {
