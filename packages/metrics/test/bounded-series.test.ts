@@ -65,6 +65,52 @@ test('tools beyond maxSeries share one label', async () => {
   expect([...samples.keys()].filter((key) => key.startsWith('tool_execution_duration_seconds_count'))).toHaveLength(4);
 });
 
+test('calls in flight of tools beyond maxSeries add up', async () => {
+  const metrics = new Metrics({ defaultMetrics: false, maxSeries: 8 });
+  let end = () => {};
+  const handler = () =>
+    new Promise<void>((resolve) => {
+      end = resolve;
+    });
+  const calls = ['one', 'two', 'three'].map((name) => metrics.instrumentTool(name, handler)());
+  expect((await scrape(metrics)).get('tool_executions_in_flight{tool_name="__other__"}')).toBe(2);
+  end();
+  await calls[2];
+  expect((await scrape(metrics)).get('tool_executions_in_flight{tool_name="__other__"}')).toBe(1);
+});
+
+test('tools are fewer where there are many refusal codes', async () => {
+  const refusalCodes = Array.from({ length: 5 }, (_, index) => `ERR_${index}`);
+  const metrics = new Metrics({ defaultMetrics: false, maxSeries: 16, refusalCodes });
+  for (let tool = 0; tool < 4; tool++)
+    for (const code of [...refusalCodes, 'ERR_CIRCUIT_OPEN', 'ERR_OVERLOADED', 'ERR_TIMEOUT'])
+      metrics.instrumentTool(`tool_${tool}`, () => ({ isError: true, _meta: { 'x/error': { code } } }))();
+  const refusals = [...(await scrape(metrics)).keys()].filter((key) => key.startsWith('tool_refusals_total'));
+  expect(refusals).toHaveLength(16);
+});
+
+test('a thing that has no place of its own takes nothing of the others along', async () => {
+  const metrics = new Metrics({ defaultMetrics: false, maxSeries: 8 });
+  const stops = Array.from({ length: 10 }, (_, index) =>
+    metrics.observe('loader', `l${index}`, { stats: () => exampleStats.loader }),
+  );
+  await scrape(metrics);
+  stops[9]?.();
+  metrics.observe('loader', 'next', { stats: () => exampleStats.loader });
+  const samples = await scrape(metrics);
+  expect(samples.get('loader_loads_total{loader="__other__"}')).toBe(3);
+  expect(samples.has('loader_loads_total{loader="next"}')).toBe(false);
+});
+
+test('a reason may have the name of anything that objects have', async () => {
+  const metrics = new Metrics({ defaultMetrics: false });
+  const rejected = JSON.parse('{"__proto__":1,"constructor":2}');
+  metrics.observe('limiter', 'l', { stats: () => ({ ...exampleStats.limiter, rejected }) });
+  const samples = await scrape(metrics);
+  expect(samples.get('limiter_rejected_total{limiter="l",reason="__proto__"}')).toBe(1);
+  expect(samples.get('limiter_rejected_total{limiter="l",reason="constructor"}')).toBe(2);
+});
+
 test('a thing that is observed no more makes room, and what had no room stays where it is', async () => {
   const metrics = new Metrics({ defaultMetrics: false, maxSeries: 8 });
   const stops = Array.from({ length: 9 }, (_, index) =>

@@ -282,19 +282,28 @@ test('an onError that throws does not break the scrape', async () => {
 
 test('numbers that are none are left out, and an unbounded limit is +Inf', async () => {
   const metrics = bare();
-  metrics.observe('limiter', 'l', {
-    stats: () => ({
-      ...exampleStats.limiter,
-      limit: Infinity,
-      admitted: Number.NaN,
-      completed: -1,
-      queued: undefined as never,
-    }),
-  });
+  metrics.observe(
+    'limiter',
+    'l',
+    {
+      stats: () => ({
+        ...exampleStats.limiter,
+        limit: Infinity,
+        admitted: Number.NaN,
+        completed: -1,
+        abandoned: Infinity,
+        queued: undefined as never,
+      }),
+    },
+    { admission: true },
+  );
   const samples = await scrape(metrics);
   expect(samples.get('limiter_limit{limiter="l"}')).toBe(Infinity);
-  for (const name of ['limiter_admitted_total', 'limiter_completed_total', 'limiter_queued'])
+  for (const name of ['limiter_admitted_total', 'limiter_completed_total', 'limiter_abandoned_total', 'limiter_queued'])
     expect(samples.has(`${name}{limiter="l"}`), name).toBe(false);
+  expect(samples.get('queue_depth{}')).toBe(0);
+  // Left out, not failed over: what comes after them is shown.
+  expect(samples.get('limiter_run_seconds_total{limiter="l"}')).toBe(10.5);
 });
 
 test('a prefix stands before every name, and two prefixes share a registry', async () => {
@@ -322,6 +331,15 @@ test('close takes its metrics out of the registry and leaves those of others', a
   );
   await using second = new Metrics({ registry });
   expect(await second.registry.metrics()).toContain('db_connection_pool_size 0');
+});
+
+test('close leaves a metric that somebody else has put in the place of one of its own', async () => {
+  const registry = new Registry();
+  const metrics = new Metrics({ registry });
+  registry.removeSingleMetric('queue_depth');
+  new Gauge({ name: 'queue_depth', help: 'mine', registers: [registry] });
+  await metrics.close();
+  expect(await registry.metrics()).toBe('# HELP queue_depth mine\n# TYPE queue_depth gauge\nqueue_depth 0\n');
 });
 
 test('a name that the registry has already is refused, and nothing is left behind', async () => {
@@ -361,6 +379,8 @@ test('registry.resetMetrics sets counters back, and they go on from there', asyn
 test('default metrics come with our own registry, with event-loop utilisation, and not with a given one', async () => {
   const before = performance.now();
   const metrics = new Metrics();
+  // Several: each counts only what has passed since the one before.
+  for (let scrapes = 0; scrapes < 10; scrapes++) await scrape(metrics);
   const samples = await scrape(metrics);
   const seconds = (performance.now() - before) / 1_000;
   expect(samples.get('event_loop_active_seconds_total{}')).toBeLessThanOrEqual(seconds);

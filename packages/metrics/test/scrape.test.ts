@@ -29,6 +29,15 @@ test('GET answers with the metrics, among them the default ones, and they parse'
   expect(parsed.has('process_cpu_seconds_total')).toBe(true);
 });
 
+test('the page is whole where names are not ASCII, and is not stored', async () => {
+  const metrics = new Metrics({ defaultMetrics: false });
+  metrics.observe('queue', 'Müllabfuhr 🚮', { stats: () => ({ size: 1 }) as never });
+  await using server = await serve(metrics);
+  const response = await fetch(server.url);
+  expect(response.headers.get('cache-control')).toBe('no-store');
+  expect(await response.text()).toBe(await metrics.registry.metrics());
+});
+
 test('HEAD answers without a body', async () => {
   await using server = await serve(new Metrics({ defaultMetrics: false }));
   const response = await fetch(server.url, { method: 'HEAD' });

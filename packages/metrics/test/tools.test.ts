@@ -65,6 +65,21 @@ test('a handler that returns or throws without a promise is measured as well, an
   expect(await count('error')).toBe(1);
 });
 
+test('a thenable that is no promise is waited for as well', async () => {
+  const { metrics, clock, count } = setUp();
+  const thenable = Object.defineProperty({}, 'then', {
+    value: (resolve: (value: object) => void) => clock.setTimeout(() => resolve(refusal), 1_500),
+  }) as PromiseLike<object>;
+  const running = metrics.instrumentTool('t', () => thenable)();
+  expect(await metrics.registry.metrics()).toContain('tool_executions_in_flight{tool_name="t"} 1\n');
+  await clock.advance(1_500);
+  expect(await running).toBe(refusal);
+  expect(await count('refused')).toBe(1);
+  expect(await metrics.registry.metrics()).toContain(
+    'tool_execution_duration_seconds_sum{tool_name="t",status="refused"} 1.5\n',
+  );
+});
+
 test('arguments, this, result and rejection pass through unchanged', async () => {
   const { metrics } = setUp();
   const seen: unknown[] = [];
