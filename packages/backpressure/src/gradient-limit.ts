@@ -29,7 +29,7 @@ export class GradientLimit implements AdaptiveLimit {
     checkAtLeast('tolerance', tolerance, 1);
     this.#bounds = adaptiveLimitBounds(options);
     this.#tolerance = tolerance;
-    this.#noLoad = new NoLoadTime(this.#bounds.minLimit, options.windowMs);
+    this.#noLoad = new NoLoadTime(this.#bounds.minLimit, options.windowMs, 1 / 4);
     this.#limit = this.#bounds.initialLimit;
   }
 

@@ -8,7 +8,7 @@ const maxProbeGap = 200;
 /**
  * How long calls take when none waits for another inside the service: the shortest window mean seen. A service that has become
  * slower looks like one with a queue, so this is measured afresh now and then, and soon where the limit keeps shrinking:
- * for two windows the limit is a quarter, and only calls that started under it are looked at (as BBR's ProbeRTT does; Cardwell
+ * for two windows the limit is a share of what it was, and only calls that started under it are looked at (as BBR's ProbeRTT does; Cardwell
  * and others, ACM Queue 14(5), 2016).
  */
 export class NoLoadTime {
@@ -17,14 +17,17 @@ export class NoLoadTime {
   /** Of the calls that are looked at, be it for the limit or for the time without load. */
   readonly window: SampleWindow;
   readonly #minLimit: number;
+  readonly #share: number;
   /** The first window may have been one of overload already. */
   #windowsSinceProbe = maxProbeGap;
   #shrinksInRow = 0;
   #limitInProbe: number | undefined;
   #windowsOfProbe = 0;
 
-  constructor(minLimit: number, windowMs: number | undefined) {
+  /** @param share what the limit is lowered to, as a share of itself, while the time is measured */
+  constructor(minLimit: number, windowMs: number | undefined, share: number) {
     this.#minLimit = minLimit;
+    this.#share = share;
     this.window = new SampleWindow(windowMs);
   }
 
@@ -51,10 +54,10 @@ export class NoLoadTime {
     this.window.clear();
   }
 
-  /** A window's mean; true if none was shorter. */
-  seen(meanMs: number | undefined): boolean {
-    if (meanMs === undefined || meanMs >= this.ms) return false;
-    this.ms = meanMs;
+  /** What a window says; true if none has said less. */
+  seen(windowMs: number | undefined): boolean {
+    if (windowMs === undefined || windowMs >= this.ms) return false;
+    this.ms = windowMs;
     return true;
   }
 
@@ -66,7 +69,7 @@ export class NoLoadTime {
     this.#windowsSinceProbe = 0;
     this.#shrinksInRow = 0;
     this.#windowsOfProbe = 2;
-    this.#limitInProbe = Math.max(this.#minLimit, Math.floor(limit / 4));
+    this.#limitInProbe = Math.max(this.#minLimit, Math.floor(limit * this.#share));
     // Its first window begins with the first call that began under it.
     this.window.clear();
   }

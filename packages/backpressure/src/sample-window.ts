@@ -21,6 +21,8 @@ export interface AdaptiveLimitBounds {
 export class SampleWindow {
   /** Of the window that is complete: how long calls ran on average, in milliseconds. How soon a call failed says nothing, so undefined where all did. */
   meanMs: number | undefined;
+  /** By how much that may be off: its standard error, from how much the calls differ. */
+  errorMs = 0;
   /** How much was in flight at most. */
   maxInFlight = 0;
   /** Whether a call failed for overload. */
@@ -30,6 +32,7 @@ export class SampleWindow {
   #count = 0;
   #failures = 0;
   #sumMs = 0;
+  #sumOfSquares = 0;
   #most = 0;
 
   constructor(windowMs = 100) {
@@ -42,11 +45,15 @@ export class SampleWindow {
     this.#endsAt ??= now + this.#windowMs;
     this.#count++;
     if (failed) this.#failures++;
-    else this.#sumMs += runMs;
+    else {
+      this.#sumMs += runMs;
+      this.#sumOfSquares += runMs * runMs;
+    }
     if (inFlight > this.#most) this.#most = inFlight;
     if (now < this.#endsAt || this.#count < enough) return false;
     const succeeded = this.#count - this.#failures;
     this.meanMs = succeeded > 0 ? this.#sumMs / succeeded : undefined;
+    this.errorMs = this.#error(succeeded);
     this.maxInFlight = this.#most;
     this.failed = this.#failures > 0;
     this.clear();
@@ -60,7 +67,14 @@ export class SampleWindow {
     this.#count = 0;
     this.#failures = 0;
     this.#sumMs = 0;
+    this.#sumOfSquares = 0;
     this.#most = 0;
+  }
+
+  #error(calls: number): number {
+    if (calls < 2) return 0;
+    const variance = (this.#sumOfSquares - (this.#sumMs * this.#sumMs) / calls) / (calls - 1);
+    return Math.sqrt(Math.max(0, variance) / calls);
   }
 }
 

@@ -6,7 +6,8 @@ import { type AdaptiveLimitBounds, type AdaptiveLimitOptions, adaptiveLimitBound
  * Keeps a short queue in the service. From TCP Vegas (Brakmo and Peterson, 1995): with the run time without load R₀ (see
  * `NoLoadTime`) and now R, about q = L · (1 − R₀/R) of L calls are queued there. With s = log₁₀ L, the limit
  * grows by 6s while q ≤ s, by s while q < 3s, shrinks by s when q > 6s or a call failed for overload; the steps are those
- * of Netflix concurrency-limits.
+ * of Netflix concurrency-limits. R₀ is the least of the windows' means plus two standard errors: the shortest mean of many windows is
+ * one of luck, which would look like a queue ever after.
  */
 export class VegasLimit implements AdaptiveLimit {
   readonly #bounds: AdaptiveLimitBounds;
@@ -15,7 +16,7 @@ export class VegasLimit implements AdaptiveLimit {
 
   constructor(options: AdaptiveLimitOptions = {}) {
     this.#bounds = adaptiveLimitBounds(options);
-    this.#noLoad = new NoLoadTime(this.#bounds.minLimit, options.windowMs);
+    this.#noLoad = new NoLoadTime(this.#bounds.minLimit, options.windowMs, 1 / 2);
     this.#limit = this.#bounds.initialLimit;
   }
 
@@ -32,10 +33,11 @@ export class VegasLimit implements AdaptiveLimit {
   }
 
   #update(): void {
-    const { meanMs, maxInFlight, failed } = this.#noLoad.window;
+    const { meanMs, errorMs, maxInFlight, failed } = this.#noLoad.window;
     const { minLimit, maxLimit } = this.#bounds;
     const before = this.#limit;
-    if (!this.#noLoad.seen(meanMs) || failed) {
+    const surelyNoMoreMs = meanMs === undefined ? undefined : meanMs + 2 * errorMs;
+    if (!this.#noLoad.seen(surelyNoMoreMs) || failed) {
       this.#limit = Math.min(maxLimit, Math.max(minLimit, this.#next(meanMs, maxInFlight, failed)));
     }
     this.#noLoad.moved(this.#limit, before);

@@ -60,6 +60,20 @@ describe.each([
   });
 });
 
+// The shortest mean of many windows was taken for the time without load: half of a hundred workers had nothing to do.
+test.each([
+  [1, serviceTimes.exponential],
+  [2, serviceTimes.exponential],
+  [1, serviceTimes.lognormal],
+  [2, serviceTimes.lognormal],
+])(
+  'VegasLimit keeps a hundred workers busy at %d times the load, whatever the luck of its windows',
+  async (load, service) => {
+    const scenario = { workers: 100, service, load: () => load, fromMs: 8_000, seed: 8 };
+    expect(await goodput(new VegasLimit(), scenario)).toBeGreaterThan(0.9);
+  },
+);
+
 /** Everything takes four times as long for 20 seconds. */
 const brownOut = {
   load: () => 0.8,
