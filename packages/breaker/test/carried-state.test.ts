@@ -55,6 +55,19 @@ describe('toJSON and initialState', () => {
     const clock = new ManualClock({ wallNow: WALL });
     const initialState: BreakerSnapshot = { version: 1, state: 'open', openUntil: WALL + 1e12, openings: 1 };
     expect(new CircuitBreaker({ clock, initialState, maxRetryAfterMs: 120_000 }).retryAfterMs).toBe(120_000);
+    const options = {
+      recoveryTimeoutMs: 1_000,
+      recoveryBackoff: { factor: 2, maxMs: 240_000 },
+      maxRetryAfterMs: 120_000,
+    };
+    expect(new CircuitBreaker({ clock, initialState, ...options }).retryAfterMs).toBe(240_000);
+  });
+
+  it('count openings up to a number that is enough for any backoff', () => {
+    const initialState: BreakerSnapshot = { version: 1, state: 'open', openUntil: 0, openings: 1_000_000 };
+    const breaker = new CircuitBreaker({ initialState });
+    breaker.tryAcquire()?.failure(1);
+    expect(breaker.toJSON().openings).toBe(1_000_000);
   });
 
   it.each([

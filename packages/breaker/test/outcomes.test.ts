@@ -131,6 +131,10 @@ describe('cancellation', () => {
     const { signal } = new AbortController();
     await breaker.run(() => 1, { signal });
     await breaker.run(rejectWith(1), { signal }).catch(() => {});
+    const throwAtOnce = () => {
+      throw new Error('at once');
+    };
+    await breaker.run(throwAtOnce, { signal }).catch(() => {});
     expect(getEventListeners(signal, 'abort')).toHaveLength(0);
   });
 });

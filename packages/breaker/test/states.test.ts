@@ -332,6 +332,20 @@ describe('forced states', () => {
   });
 });
 
+describe('what a refusal and the statistics say', () => {
+  it('is of this time only: neither the last failure nor the opening of an earlier one', async () => {
+    const { breaker, clock } = setUp();
+    await trip(breaker);
+    await clock.advance(1_000);
+    await breaker.run(succeed);
+    await clock.advance(1_000);
+    breaker.forceOpen();
+    const error = await breaker.run(succeed).catch((thrown) => thrown);
+    expect(error.cause).toBeUndefined();
+    expect(breaker.stats().openedAt).toBe(clock.wallNow());
+  });
+});
+
 describe('a permit', () => {
   it('is one-shot: only the first report counts', () => {
     const { breaker } = setUp({ failureThreshold: 1 });

@@ -140,6 +140,14 @@ describe('a time window', () => {
     expect(breaker.state).toBe('open');
   });
 
+  it('loses nothing to a clock that is set back', () => {
+    const window = new TimeWindow(1_000, 10);
+    for (const now of [1_000, 1_050, 400, 1_100]) window.add(true, false, now);
+    expect(window).toMatchObject({ calls: 4, failures: 4 });
+    window.add(false, false, 2_099);
+    expect(window).toMatchObject({ calls: 2, failures: 1 });
+  });
+
   it('agrees with a list of time stamps, at any bucket count and pace', () => {
     const steps = fc.array(
       fc.record({ wait: fc.integer({ min: 0, max: 400 }), failed: fc.boolean(), slow: fc.boolean() }),
