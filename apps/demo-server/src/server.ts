@@ -168,8 +168,7 @@ async function serveStdio(
   await server.connect(transport);
   const answered = watchRequests(transport);
   await closers.add(async () => {
-    // Once its end has been read nothing new can come, and what came before it is answered.
-    draining = !process.stdin.readableEnded;
+    draining = true;
     await withTimeout(Promise.race([answered(), nobodyReads]), config.shutdownTimeout).catch(() => {});
     await server.close();
   });

@@ -49,7 +49,7 @@ test('every tool works over stdio, and a client that closes ends the server', as
   expect(log).toContain('"stopping"');
 }, 60_000);
 
-test('when standard input ends, running calls are still answered and the server exits 0', async () => {
+test('when standard input ends, calls that run or wait are still answered and the server exits 0', async () => {
   const child = spawn(process.execPath, [main, '--stdio'], {
     env: cleanEnvironment(),
     stdio: ['pipe', 'pipe', 'ignore'],
@@ -65,7 +65,11 @@ test('when standard input ends, running calls are still answered and the server 
     params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'raw', version: '1' } },
   });
   send({ method: 'notifications/initialized' });
-  send({ id: 2, method: 'tools/call', params: { name: 'get_user', arguments: { user_id: 'u3' } } });
+  // More than are worked on at once.
+  const ids = Array.from({ length: 200 }, (_, index) => 2 + index);
+  for (const id of ids) {
+    send({ id, method: 'tools/call', params: { name: 'get_user', arguments: { user_id: `u${id}` } } });
+  }
   child.stdin.end();
   const [code] = await once(child, 'exit');
   expect(code).toBe(0);
@@ -73,6 +77,21 @@ test('when standard input ends, running calls are still answered and the server 
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
-  expect(lines.map((line) => line.id)).toEqual([1, 2]);
-  expect(lines[1].result.structuredContent.id).toBe('u3');
+  expect(lines.map((line) => line.id).sort((a, b) => a - b)).toEqual([1, ...ids]);
+  for (const { id, result } of lines.slice(1)) expect(result.structuredContent.id).toBe(`u${id}`);
+}, 60_000);
+
+test('over capacity a call is answered with a refusal', async () => {
+  const transport = new StdioClientTransport({
+    command: process.execPath,
+    args: [main, '--stdio', '--max-concurrency', '1', '--max-queue', '0'],
+    env: cleanEnvironment() as Record<string, string>,
+    stderr: 'ignore',
+  });
+  const client = new Client({ name: 'test', version: '1.0.0' });
+  await client.connect(transport as Parameters<typeof client.connect>[0]);
+  const answers = await Promise.all(Array.from({ length: 20 }, () => call(client, 'get_user', { user_id: 'u1' })));
+  expect(answers[0]?.isError).toBeFalsy();
+  expect(errorOf(answers[1] ?? { content: [] })).toMatchObject({ code: 'ERR_OVERLOADED', reason: 'queue_full' });
+  await client.close();
 }, 60_000);

@@ -6,6 +6,7 @@ import { classifyToolResult, guardedTool } from '@x/breaker/mcp';
 import { ManualClock } from '@x/testkit';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
+import { safeParse } from 'zod/v4/core';
 
 const text = (words: string, isError = false) => ({ content: [{ type: 'text' as const, text: words }], isError });
 const unreachable = () => Promise.reject(new Error('connect ECONNREFUSED'));
@@ -16,7 +17,7 @@ describe('guardedTool', () => {
     const breaker = new CircuitBreaker({ name: 'billing', failureThreshold: 1, recoveryTimeoutMs: 30_000, clock });
     const tool = guardedTool(breaker, async (_args: object, _ctx: object) => unreachable());
     await expect(tool({}, {})).rejects.toThrow('ECONNREFUSED');
-    await clock.advance(500);
+    await clock.advance(500.25);
     const result = (await tool({}, {})) as unknown as Record<string, unknown>;
     expect(result).toEqual({
       isError: true,
@@ -176,6 +177,8 @@ describe('classifyToolResult', () => {
     [{ error: Object.assign(new Error('closed'), { code: -32_000 }) }, 'failure'],
     [{ error: Object.assign(new Error('no method'), { code: -32_601 }) }, 'ignore'],
     [{ error: Object.assign(new Error('internal'), { code: -32_603 }) }, 'failure'],
+    [{ error: z.string().safeParse(1).error }, 'ignore'],
+    [{ error: safeParse(z.string(), 1).error }, 'ignore'],
     [{ error: Object.assign(new Error('odd'), { status: 200 }) }, 'failure'],
     [
       { error: Object.assign(new Error('slow down'), { status: 429, retryAfterMs: 900 }) },

@@ -38,12 +38,13 @@ describe('which outcomes count', () => {
 
   it('by default counts time-outs, but neither aborts nor refusals made on this side', async () => {
     const breaker = new CircuitBreaker({ failureThreshold: 1 });
-    const refused = Object.assign(new Error('full'), { code: 'ERR_OVERLOADED' });
-    for (const error of [new DOMException('gone', 'AbortError'), refused]) {
+    const codes = ['ABORT_ERR', 'ERR_CIRCUIT_OPEN', 'ERR_OVERLOADED', 'ERR_RATE_LIMITED'];
+    const coded = codes.map((code) => Object.assign(new Error(code), { code }));
+    for (const error of [new DOMException('gone', 'AbortError'), ...coded]) {
       await expect(breaker.run(rejectWith(error))).rejects.toBe(error);
     }
     expect(breaker.state).toBe('closed');
-    expect(breaker.stats().ignored).toBe(2);
+    expect(breaker.stats().ignored).toBe(5);
     await expect(breaker.run(rejectWith(new DOMException('late', 'TimeoutError')))).rejects.toThrow('late');
     expect(breaker.state).toBe('open');
   });

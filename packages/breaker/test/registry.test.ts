@@ -55,6 +55,20 @@ describe('BreakerRegistry', () => {
     expect(keys().sort()).toEqual(['held', 'new', 'used']);
   });
 
+  it('keeps those that are open however long nobody has asked for them', async () => {
+    const clock = new ManualClock();
+    const create = () => {
+      const breaker = new CircuitBreaker();
+      breaker.forceOpen();
+      return breaker;
+    };
+    const registry = new BreakerRegistry({ create, idleMs: 1_000, clock });
+    for (let i = 0; i < 10; i += 1) registry.get(`key ${i}`);
+    await clock.advance(2_000);
+    registry.get('another');
+    expect(registry.size).toBe(11);
+  });
+
   it('refuses wrong options', () => {
     expect(() => new BreakerRegistry({ create: undefined as never })).toThrow('@x/breaker: create must be a function');
     expect(() => setUp({ max: 0 })).toThrow('max');

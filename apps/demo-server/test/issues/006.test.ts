@@ -10,8 +10,8 @@ import { build, cleanEnvironment, eventually, main } from '../demo.ts';
 beforeAll(build);
 
 /** A stdio server whose upstream API is slow, and what it has said so far. */
-async function startStdio() {
-  const child = spawn(process.execPath, [main, '--stdio'], { env: cleanEnvironment(), stdio: 'pipe' });
+async function startStdio(...args: string[]) {
+  const child = spawn(process.execPath, [main, '--stdio', ...args], { env: cleanEnvironment(), stdio: 'pipe' });
   const log: any[] = [];
   const answers = new Map<unknown, any>();
   createInterface({ input: child.stderr }).on('line', (line) => log.push(JSON.parse(line)));
@@ -23,7 +23,7 @@ async function startStdio() {
   await logged('listening');
 
   const control = new URL('/control', log.at(-1).upstreamUrl);
-  const slow = JSON.stringify({ mode: 'slow', delayMs: 1_500 });
+  const slow = JSON.stringify({ mode: 'slow', delayMs: 4_000 });
   await fetch(control, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: slow });
   const underWay = (calls: number) =>
     eventually(async () => ((await (await fetch(control)).json()) as any).requests === calls);
@@ -34,7 +34,7 @@ async function startStdio() {
   const clientInfo = { name: 'raw', version: '1' };
   send({ id: 0, method: 'initialize', params: { protocolVersion: '2025-06-18', capabilities: {}, clientInfo } });
   send({ method: 'notifications/initialized' });
-  return { child, exited: once(child, 'exit'), answers, logged, underWay, call };
+  return { child, exited: once(child, 'exit'), answers, logged, underWay, send, call };
 }
 
 test('a stdio server that is told to stop refuses new calls, and answers those that run', async () => {
@@ -53,9 +53,20 @@ test('a stdio server that is told to stop refuses new calls, and answers those t
 }, 60_000);
 
 test('answers that nobody reads end a stdio server in order', async () => {
-  const { child, exited, underWay, call } = await startStdio();
+  // Nor does it wait for those that still run: nobody would read them either.
+  const { child, exited, underWay, call } = await startStdio('--shutdown-timeout', '600000');
   for (const id of [1, 2, 3]) call(id, 'call_external_api', { endpoint: 'status' });
   await underWay(3);
   child.stdout.destroy();
   expect((await exited)[0]).toBe(0);
+}, 60_000);
+
+test('a call that its client has cancelled is not waited for', async () => {
+  const { child, exited, answers, underWay, send, call } = await startStdio('--shutdown-timeout', '600000');
+  call(1, 'call_external_api', { endpoint: 'status' });
+  await underWay(1);
+  send({ method: 'notifications/cancelled', params: { requestId: 1 } });
+  child.stdin.end();
+  expect((await exited)[0]).toBe(0);
+  expect(answers.has(1)).toBe(false);
 }, 60_000);

@@ -20,7 +20,8 @@ test('however many ask whether the server is ready, the database is asked once a
     postgres: { query: () => new Promise<void>((resolve) => asked.push(resolve)) },
     redis: { ping: () => Promise.resolve('PONG') },
   };
-  const app: RequestListener = createHttpApp(dependencies as any, [], () => false);
+  const app: RequestListener = createHttpApp(dependencies as any, [], () => draining);
+  let draining = false;
   let arrived = 0;
   const server = createServer((request, response) => {
     arrived++;
@@ -43,5 +44,10 @@ test('however many ask whether the server is ready, the database is asked once a
   await eventually(() => asked.length === 2);
   asked[1]?.();
   expect((await later).status).toBe(200);
+  draining = true;
+  const last = ready();
+  await eventually(() => asked.length === 3);
+  asked[2]?.();
+  expect((await last).status).toBe(503);
   server.close();
 });
