@@ -28,7 +28,8 @@ export interface ConcurrencyLimiterOptions {
    * most likely given up (Maurer, "Fail at Scale", ACM Queue 13(8), 2015), and then one grant in eight of each caller's goes to its oldest.
    * Where callers wait for their answer before they ask again, `'fifo'` with a short queue treats them most evenly.
    * With deadlines, in `'adaptive'`, no more wait than can end in time: for a newcomer the oldest of the least important is refused (`shed`), of the caller
-   * with most of them. And whoever may not end in time any more when it is its caller's turn is refused (`deadline`) where the caller whose turn comes last still has time.
+   * with most of them. And where the queue has not been empty for 100 ms, whoever may not end in time any more when it is its caller's turn is refused (`deadline`) if the
+   * caller whose turn comes last has more time left, and is no more patient.
    * Default `'fifo'`, with an adaptive limit `'adaptive'`.
    */
   order?: 'fifo' | 'lifo' | 'adaptive' | undefined;

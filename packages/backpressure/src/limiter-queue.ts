@@ -104,24 +104,30 @@ export class LimiterQueue {
    * leave some of them waiting for ever.
    */
   #isOverloaded(oldest: Waiter): boolean {
-    const now = this.#now;
     this.#last = oldest.lane?.level.last;
     if (oldest.deadlineAt !== undefined) {
-      return oldest.lane?.level.overflowing === true || oldest.deadlineAt - now < this.#options.runTimes.longMs;
+      return oldest.lane?.level.overflowing === true || oldest.deadlineAt - this.#now < this.#options.runTimes.longMs;
     }
-    if (now - this.#nonEmptySince <= standingAfterMs) return false;
+    if (!this.#isStanding) return false;
     const { lane } = oldest;
     return lane !== undefined && ++lane.grantsWhileStanding % oldestEvery !== 0;
   }
 
   /**
-   * How much time one whose turn it is must have left. Callers take turns in the order in which they came, so that where each has one call the
-   * oldest of all would be begun when half of them are too late already; where the last has time enough, so must whoever goes before.
+   * How much time one whose turn it is must have left. Callers take turns in the order in which they came, so that under overload, where each
+   * has one call, the oldest of all would be begun when half of them are too late already. It makes way where the last has more time, unless that one
+   * is more patient as such.
    */
   #neededBy(waiter: Waiter, last: Waiter | undefined): number {
     const { typicalMs, longMs } = this.#options.runTimes;
-    if (last === undefined || last === waiter) return typicalMs;
-    return last.deadlineAt === undefined || last.deadlineAt - this.#now >= longMs ? longMs : typicalMs;
+    const { deadlineAt = Number.NaN, arrivedAt } = waiter;
+    const lastLeftMs = (last?.deadlineAt ?? Number.NaN) - this.#now;
+    if (!this.#isStanding || last === waiter || !(lastLeftMs <= deadlineAt - arrivedAt)) return typicalMs;
+    return Math.max(typicalMs, Math.min(longMs, lastLeftMs * asFresh));
+  }
+
+  get #isStanding(): boolean {
+    return this.#now - this.#nonEmptySince > standingAfterMs;
   }
 
   /**
@@ -200,6 +206,8 @@ const nobody = (): void => {};
 const never = (): boolean => false;
 /** As long as in "Fail at Scale": a queue that has not been empty for so long is not a burst but overload. */
 const standingAfterMs = 100;
+/** Of the time that the last has left; what is a little older is as good. */
+const asFresh = 0.9;
 /** Of so many grants to a caller from a queue that stands, one goes to its oldest; of so many to all it would always be the same callers whose turn that is. */
 const oldestEvery = 8;
 

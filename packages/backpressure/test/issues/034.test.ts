@@ -22,36 +22,33 @@ test('a thousand callers with a call each are served in time under overload', as
   expect(await goodOfCapacity(1.5, 1_000)).toBeGreaterThan(0.92);
 });
 
-test('whoever may not end in time makes way for who can, and is tried where nobody else can either', async () => {
+test('whoever may not end in time makes way for who can, if that one is no more patient and all have waited for long', async () => {
+  expect(await served({ heldMs: 150, patienceMs: 170, lastPatienceMs: 170 })).toEqual(['held', 'last']);
+  expect(await served({ heldMs: 150, patienceMs: 170, lastPatienceMs: 1_000 })).toEqual(['held', 'first', 'last']);
+  expect(await served({ heldMs: 80, patienceMs: 100, lastPatienceMs: 100 })).toEqual(['held', 'first', 'last']);
+});
+
+/** Who is served: one call in ten takes 50 ms, the others 10; `first` comes with `held`, `last` 10 ms before that ends, and then `first` has 20 ms left. */
+async function served(asked: { heldMs: number; patienceMs: number; lastPatienceMs: number }): Promise<string[]> {
   const clock = new VirtualClock();
   const limiter = new ConcurrencyLimiter({ limit: 1, order: 'adaptive', clock });
-  const served: string[] = [];
-  const ask = (name: string, deadlineMs: number, key = name) =>
-    limiter
-      .run(
-        () => {
-          served.push(name);
-          return new Promise<void>((resolve) => void clock.setTimeout(resolve, name.startsWith('long') ? 50 : 10));
-        },
-        { deadlineMs, key },
-      )
-      .catch((error) => void served.push(`${name}: ${error.reason}`));
-  // One in ten takes 50 ms, the others 10.
+  const begun: string[] = [];
+  const ask = (key: string, takesMs: number, deadlineMs: number): void => {
+    const work = () => {
+      begun.push(key);
+      return new Promise<void>((resolve) => void clock.setTimeout(resolve, takesMs));
+    };
+    limiter.run(work, { key, deadlineMs }).catch(() => {});
+  };
   for (let n = 0; n < 10; n++) {
-    const call = ask(n === 4 ? 'long' : 'known', 1_000);
+    ask('known', n === 4 ? 50 : 10, 1_000);
     await clock.runUntil(clock.now() + 50);
-    await call;
   }
-  served.length = 0;
-  // The first holds the permit for 50 ms; then the second has 20 ms left, which half of the calls need, and the third has time enough.
-  const calls = [ask('long', 1_000), ask('second', 70), ask('third', 1_000)];
+  begun.length = 0;
+  ask('held', asked.heldMs, 1_000);
+  ask('first', 10, asked.patienceMs);
+  await clock.runUntil(clock.now() + asked.heldMs - 10);
+  ask('last', 10, asked.lastPatienceMs);
   await clock.runUntil(clock.now() + 100);
-  await Promise.all(calls);
-  expect(served).toEqual(['long', 'third', 'second: deadline']);
-
-  served.length = 0;
-  const short = [ask('long', 1_000), ask('second', 70), ask('third', 75)];
-  await clock.runUntil(clock.now() + 100);
-  await Promise.all(short);
-  expect(served).toEqual(['long', 'second', 'third']);
-});
+  return begun;
+}
