@@ -3,7 +3,7 @@ import type { Dispatcher } from 'undici';
 import type { Clock } from './clock.ts';
 import { LoadTestError } from './errors.ts';
 import { Ended, Exchange, type ExchangeReply } from './exchange.ts';
-import { failureOf, isObject, networkFailure } from './outcome.ts';
+import { failure, failureOf, isObject, networkFailure } from './outcome.ts';
 
 export interface McpTarget {
   client: Dispatcher;
@@ -67,8 +67,10 @@ export class McpSession {
       id: undefined,
       body: message('notifications/initialized', undefined, undefined),
     });
-    if (confirmed.status < 200 || confirmed.status > 299)
-      throw refusedHandshake(target, confirmed.status, `HTTP ${confirmed.status}: ${confirmed.text.slice(0, 200)}`);
+    if (confirmed.status < 200 || confirmed.status > 299) {
+      const why = failure('http', String(confirmed.status), `HTTP ${confirmed.status}: ${confirmed.text}`).message;
+      throw refusedHandshake(target, confirmed.status, why);
+    }
     return new McpSession(target, sessionHeaders, typeof sessionId === 'string');
   }
 

@@ -1,7 +1,7 @@
 import { runLoadTest } from '@x/loadtest';
 import { expect, test } from 'vitest';
 import { EventStreamParser } from '../../src/sse.ts';
-import { type JsonRpcRequest, reply, startRaw, success } from '../mcp-servers.ts';
+import { type JsonRpcRequest, listen, reply, startRaw, success } from '../mcp-servers.ts';
 
 // What a server answers could cost the generator its memory or minutes of its time, and reach the terminal as it was.
 
@@ -59,6 +59,21 @@ test('codes and texts of a server are one short line, without what a terminal ob
     [`${'x'.repeat(63)}…`, 2],
   ]);
   expect(samples).toEqual([{ message: `]0;title ${'y'.repeat(190)}…`, count: 8 }]);
+});
+
+test('nor does a handshake that is refused half-way let a server write to the terminal', async () => {
+  await using server = await listen(async (request, response) => {
+    let body = '';
+    for await (const chunk of request) body += chunk;
+    const { id } = JSON.parse(body) as JsonRpcRequest;
+    if (id === undefined) response.writeHead(500).end('\u001b[2Jbroken');
+    else reply(response, { id, result: {} });
+  });
+  await expect(runLoadTest({ target: server.url, ...short })).rejects.toMatchObject({
+    code: 'ERR_HANDSHAKE',
+    status: 500,
+    message: `@x/loadtest: ${server.url} did not accept initialize: HTTP 500: [2Jbroken`,
+  });
 });
 
 test('the type of an event stream may be written in capitals', async () => {
