@@ -97,6 +97,21 @@ test('requests that never found a free connection are said', async () => {
   expect(result).toMatchObject({ rate: 100, total: 4, notSent: 31 });
 });
 
+test('requests that were not due yet when it was aborted are not missed', async () => {
+  const clock = new ManualClock();
+  const stop = new AbortController();
+  await using server = await startRaw(async ({ id }, response) => {
+    await clock.advance(100);
+    if (id === 3) stop.abort();
+    else reply(response, { id, result: success });
+  });
+  const result = await runOnStepClock(
+    { target: server.url, tool: 't', concurrency: 1, rate: 100, durationMs: 60_000, signal: stop.signal },
+    clock,
+  );
+  expect(result).toMatchObject({ aborted: true, durationMs: 300, total: 2, notSent: 27 });
+});
+
 test('the warm-up is not counted', async () => {
   let calls = 0;
   await using server = await startRaw(({ id }, response) => {
