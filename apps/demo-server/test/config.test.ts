@@ -9,6 +9,11 @@ test('without flags it listens on loopback, on a free port', () => {
   expect(read()).toMatchObject({ host: '127.0.0.1', port: 0, stdio: false, poolMin: 10, poolMax: 20 });
 });
 
+test('an address is taken as in a URL, too', () => {
+  expect(readConfig(['--host', '[::1]']).host).toBe('::1');
+  expect(readConfig(['--host', 'LocalHost']).host).toBe('localhost');
+});
+
 test('a flag wins over the environment, the environment over the default', () => {
   vi.stubEnv('PORT', '4000');
   expect(read().port).toBe(4000);
