@@ -48,3 +48,12 @@ test('a failing upstream leaves the tools that do not need it alone', async () =
   expect((await call(client, 'get_user', { user_id: 'u1' })).isError).toBeFalsy();
   await setUpstream(server, { mode: 'ok' });
 });
+
+test('many requests of one call that all fail are one failure, of which the circuit hears', async () => {
+  const fetchUsers = () => call(client, 'fetch_user_data', { user_ids: ['u1', 'u2', 'u3', 'u4', 'u5'] });
+  await eventually(async () => (await fetchUsers()).isError !== true);
+  await setUpstream(server, { mode: 'failing' });
+  for (let index = 0; index < 3; index++) expect(errorOf(await fetchUsers()).code).toBe('ERR_HTTP_STATUS');
+  expect(errorOf(await fetchUsers()).code).toBe('ERR_CIRCUIT_OPEN');
+  await setUpstream(server, { mode: 'ok' });
+});
