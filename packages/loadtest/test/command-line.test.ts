@@ -34,14 +34,16 @@ function start(args: string[]) {
 const run = (...args: string[]) => start(args).done;
 
 /** In this process: starting one takes half a second. */
-async function runHere(...args: string[]) {
+const runHere = (...args: string[]) => runUntil(new AbortController().signal, ...args);
+
+async function runUntil(signal: AbortSignal, ...args: string[]) {
   const written = { stdout: '', stderr: '' };
   const stream = (name: 'stdout' | 'stderr') => ({
     write(text: string) {
       written[name] += text;
     },
   });
-  const io = { stdout: stream('stdout'), stderr: stream('stderr'), signal: new AbortController().signal };
+  const io = { stdout: stream('stdout'), stderr: stream('stderr'), signal };
   const code = await runCommandLine(args, io as never);
   return { code, ...written };
 }
@@ -110,6 +112,25 @@ test('a limit of p99 is not kept by a server where nothing succeeds', async () =
     '1000',
   );
   expect(stderr).toContain('p99 is unknown, nothing succeeded, the limit is 1000 ms');
+  expect(code).toBe(1);
+});
+
+test('rate, warm-up and sessions are what their flags say', async () => {
+  await using server = await serve();
+  const flags = ['--rate', '20', '--warmup', '0.1', '--duration', '0.1', '--sessions', '2', '--json'];
+  const { stdout } = await runHere(server.url, '--tool', 't', ...flags);
+  const { rate, total, notSent } = JSON.parse(stdout);
+  expect(rate).toBe(20);
+  // Four fall due, two of them in the warm-up.
+  expect(total + notSent).toBe(2);
+  expect(server.messages.filter(({ method }) => method === 'initialize')).toHaveLength(2);
+});
+
+test('a limit of failures is not kept where nothing was answered', async () => {
+  const stop = new AbortController();
+  await using server = await startRaw(() => stop.abort());
+  const { code, stderr } = await runUntil(stop.signal, server.url, '--tool', 't', '--max-failure-rate', '1');
+  expect(stderr).toContain('failure rate is unknown, nothing was answered, the limit is 1\n');
   expect(code).toBe(1);
 });
 

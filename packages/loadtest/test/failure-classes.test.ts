@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import { runLoadTest } from '@x/loadtest';
 import { ManualClock } from '@x/testkit';
 import { expect, test } from 'vitest';
+import { networkFailure } from '../src/outcome.ts';
 import { listen, reply, startRaw, success } from './mcp-servers.ts';
 import { runOnStepClock } from './step-clock.ts';
 
@@ -174,4 +175,11 @@ test('a target that dies under way gives a few failures, not as many as the loop
   expect(result.successes).toBe(10);
   // 20, 40, 80, 160 and, of 320, what is left of the time: five failures for each of four.
   expect(result.failuresByClass.network.count).toBe(4 * 5);
+});
+
+test('of a host with several addresses the first says why', () => {
+  const first = new Error('connect ECONNREFUSED ::1:9');
+  const refused = Object.assign(new AggregateError([first, new Error('other')], ''), { code: 'ECONNREFUSED' });
+  expect(networkFailure(refused)).toEqual({ class: 'network', code: 'ECONNREFUSED', message: first.message });
+  expect(networkFailure(new AggregateError([], '')).message).not.toBe('');
 });

@@ -25,6 +25,17 @@ test('the handshake is done once, in order, with the version that the server cho
   }
 });
 
+test('the query of the target, which may hold a token, reaches the server and not the result', async () => {
+  const asked: unknown[] = [];
+  await using server = await startRaw(({ id }, response, request) => {
+    asked.push(request.url);
+    reply(response, { id, result: success });
+  });
+  const result = await runLoadTest({ target: `${server.url}?token=s3cret`, tool: 't', concurrency: 1, durationMs: 20 });
+  expect(asked[0]).toBe('/mcp?token=s3cret');
+  expect(JSON.stringify(result)).not.toContain('s3cret');
+});
+
 test('arguments are constant, take turns, or are made for the number of the call', async () => {
   let stop = new AbortController();
   let calls = 0;
@@ -215,7 +226,11 @@ test('progress tells how it goes, and a listener that throws does not end the te
   );
   expect(reports.map(({ total }) => total)).toEqual([10, 20, 30]);
   expect(reports.at(-1)).toMatchObject({ phase: 'measuring', elapsedMs: 294, durationMs: 400, successes: 30 });
-  expect(reports[0]?.requestsPerSecond).toBeCloseTo(10_000 / 98);
+  // Since the report before, and nothing that has ended is in flight for ever.
+  for (const { requestsPerSecond, inFlight } of reports) {
+    expect(requestsPerSecond).toBeCloseTo(10_000 / 98);
+    expect(inFlight).toBe(0);
+  }
   expect(result.total).toBe(40);
 });
 
@@ -232,4 +247,15 @@ test('an event stream that the server leaves open does not hold its connection f
   expect(result.failures).toBe(0);
   // The answer was there long before its stream was ended.
   expect(result.latencyMs.max).toBe(0);
+});
+
+test('what a server asks in an event stream is not its answer, and an answer stands where the stream breaks after it', async () => {
+  await using server = await startRaw(({ id }, response) => {
+    response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+    response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, method: 'ping' })}\n\n`);
+    response.write(`data: ${JSON.stringify({ jsonrpc: '2.0', id, result: success })}\n\n`, () => response.destroy());
+  });
+  const result = await runLoadTest({ target: server.url, tool: 't', concurrency: 1, durationMs: 50 });
+  expect(result.successes).toBeGreaterThan(0);
+  expect(result.failures).toBe(0);
 });
