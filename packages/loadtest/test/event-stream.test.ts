@@ -41,3 +41,8 @@ test('one space after the colon is dropped, no more', () => {
 test('an event that was not ended is none', () => {
   expect(parse([new TextEncoder().encode('data: a\n')])).toEqual([]);
 });
+
+test('a CRLF that is cut in two ends one line', () => {
+  const encode = (text: string) => new TextEncoder().encode(text);
+  expect(parse([encode('data: a\r'), encode('\ndata: b\r\n\r'), encode('\n')])).toEqual(['a\nb']);
+});
