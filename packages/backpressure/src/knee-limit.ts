@@ -2,7 +2,7 @@ import type { AdaptiveLimit } from './adaptive-limit.ts';
 import { type AdaptiveLimitBounds, adaptiveLimitBounds } from './sample-window.ts';
 
 export interface KneeLimitOptions {
-  /** The limit to begin with. A whole number from 1, default 20. */
+  /** The limit to begin with. A whole number from 1, default 20, or the bound that is nearest to it. */
   initialLimit?: number | undefined;
   /** Never below this. A whole number from 1, default 1. */
   minLimit?: number | undefined;

@@ -1,7 +1,7 @@
 import { checkCount, checkPositive, refuse } from './option-checks.ts';
 
 export interface AdaptiveLimitOptions {
-  /** The limit to begin with. A whole number from 1, default 20. */
+  /** The limit to begin with. A whole number from 1, default 20, or the bound that is nearest to it. */
   initialLimit?: number | undefined;
   /** Never below this. A whole number from 1, default 1. */
   minLimit?: number | undefined;
@@ -80,9 +80,10 @@ export class SampleWindow {
 
 /** The options' bounds, checked. */
 export function adaptiveLimitBounds(options: Omit<AdaptiveLimitOptions, 'windowMs'>): AdaptiveLimitBounds {
-  const { initialLimit = 20, minLimit = 1, maxLimit = 1_000 } = options;
+  const { minLimit = 1, maxLimit = 1_000 } = options;
   checkCount('minLimit', minLimit, 1);
   checkCount('maxLimit', maxLimit, minLimit);
+  const { initialLimit = Math.min(maxLimit, Math.max(minLimit, 20)) } = options;
   checkCount('initialLimit', initialLimit, minLimit);
   if (initialLimit > maxLimit) refuse('initialLimit', `at most maxLimit (${maxLimit})`, initialLimit);
   return { initialLimit, minLimit, maxLimit };

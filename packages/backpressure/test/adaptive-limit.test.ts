@@ -187,7 +187,9 @@ test('bounds are kept and bad ones refused', () => {
   expect(knee.limit).toBe(3);
   expect(() => new KneeLimit({ minLimit: 0 })).toThrow('minLimit must be an integer >= 1, got 0');
   expect(() => new VegasLimit({ initialLimit: 0 })).toThrow('initialLimit must be an integer >= 1, got 0');
-  expect(() => new GradientLimit({ maxLimit: 10 })).toThrow('initialLimit must be at most maxLimit (10), got 20');
+  expect(() => new GradientLimit({ initialLimit: 20, maxLimit: 10 })).toThrow(
+    'initialLimit must be at most maxLimit (10), got 20',
+  );
   expect(() => new GradientLimit({ tolerance: 0.5 })).toThrow('tolerance must be a number >= 1, got 0.5');
   expect(() => new AimdLimit({ backoff: 1 })).toThrow('backoff must be below 1, got 1');
   expect(() => new AimdLimit({ windowMs: 0 })).toThrow('windowMs must be a finite number > 0, got 0');
