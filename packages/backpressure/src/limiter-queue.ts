@@ -36,7 +36,7 @@ export class LimiterQueue {
   constructor(options: LimiterQueueOptions) {
     this.#options = options;
     const { order } = options;
-    this.#newestFirst = order === 'adaptive' ? (oldest) => this.#isOverloaded(oldest) : () => order === 'lifo';
+    this.#newestFirst = order === 'adaptive' ? (oldest) => this.#adapt(oldest) : () => order === 'lifo';
   }
 
   get size(): number {
@@ -97,6 +97,12 @@ export class LimiterQueue {
     }
   }
 
+  #adapt(oldest: Waiter): boolean {
+    // Before the turn passes on.
+    this.#last = oldest.lane?.level.last;
+    return this.#isOverloaded(oldest);
+  }
+
   /**
    * Where there is a deadline: more have waited than can end in time, or the oldest may not any more if it is begun now, so
    * that all those behind it come to that point as well. Where there is none: the queue has not been empty for long, and its oldest have most likely given
@@ -104,7 +110,6 @@ export class LimiterQueue {
    * leave some of them waiting for ever.
    */
   #isOverloaded(oldest: Waiter): boolean {
-    this.#last = oldest.lane?.level.last;
     if (oldest.deadlineAt !== undefined) {
       return oldest.lane?.level.overflowing === true || oldest.deadlineAt - this.#now < this.#options.runTimes.longMs;
     }
